@@ -22,7 +22,10 @@ const yamlIsText: Plugin = {
  * Errors that tests make constructors throw: durable-objects/nameless.workerd.test.ts, and the last test of
  * bucket/bucket.workerd.test.ts.
  */
-const OF_CONSTRUCTORS = ['the runtime did not give this object its name', 'settings are missing or wrong: COMPACTION_BYTES']
+const OF_CONSTRUCTORS = [
+  'the runtime did not give this object its name',
+  'settings are missing or wrong: COMPACTION_BYTES',
+]
 
 /**
  * Files with processes of their own (Postgres, workerd, a browser), and time for slow machines. Mostly they wait, for

@@ -41,7 +41,9 @@ const results = z.strictObject({
       note: z.string().optional(),
     }),
   ),
-  counts: z.array(z.strictObject({ scenario: z.string(), what: z.string().min(1), counts: z.record(z.string(), number) })),
+  counts: z.array(
+    z.strictObject({ scenario: z.string(), what: z.string().min(1), counts: z.record(z.string(), number) }),
+  ),
   loads: z.record(z.string(), number),
   stolen: z.record(z.string(), number),
   took: z.record(z.string(), number),
@@ -58,8 +60,11 @@ describe('npm run bench', () => {
     const names = SCENARIOS.map(({ name }) => name)
     expect(Object.keys(loads)).toEqual(names)
     for (const name of names)
-      expect(figures.some(({ scenario }) => scenario === name) || counts.some(({ scenario }) => scenario === name)).toBe(true)
-    for (const { what, values, unit } of figures) if (unit.endsWith('/s')) expect(Math.min(...values), what).toBeGreaterThan(0)
+      expect(
+        figures.some(({ scenario }) => scenario === name) || counts.some(({ scenario }) => scenario === name),
+      ).toBe(true)
+    for (const { what, values, unit } of figures)
+      if (unit.endsWith('/s')) expect(Math.min(...values), what).toBeGreaterThan(0)
     // A copy writes row state and pages, a change of one row at least its row state, outbox, commit and page.
     const perMillion = (part: string) =>
       counts.find(({ what }) => what.includes(part) && what.includes('per million'))?.counts['rows written']

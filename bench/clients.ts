@@ -22,7 +22,8 @@ export class Clients {
     })
     this.#process.on('exit', (code) => {
       this.#stopped = true
-      for (const { reject } of this.#waiting.values()) reject(new Error(`the process of the clients ended with ${code}`))
+      for (const { reject } of this.#waiting.values())
+        reject(new Error(`the process of the clients ended with ${code}`))
       this.#waiting.clear()
     })
   }

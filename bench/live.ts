@@ -16,7 +16,13 @@ const postgres = await startPostgres({ fsync: 'on' })
 const sql = postgres.sql()
 await sql`create table items (id text primary key, owner text not null, n int not null)`
 const syncConfig = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, owner, n FROM items\n'
-const edge = await startEdge({ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path })
+const edge = await startEdge({
+  databaseUrl: postgres.url,
+  jwtSecret: secret,
+  jwtAudience: AUDIENCE,
+  syncConfig,
+  directory: directory.path,
+})
 const committed = new Map<string, number>()
 
 const open = (user: string): Promise<SyncDatabase> =>
@@ -61,7 +67,9 @@ try {
   let n = 0
   for (let minute = 0; performance.now() < end;) {
     const id = crypto.randomUUID()
-    await writer.write(async (tx) => void (await tx.execute('insert into items (id, owner, n) values (?, ?, ?)', [id, 'writer', n])))
+    await writer.write(
+      async (tx) => void (await tx.execute('insert into items (id, owner, n) values (?, ?, ?)', [id, 'writer', n])),
+    )
     n++
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS))
     if (Math.floor((end - performance.now()) / 60_000) === minute) continue
@@ -77,7 +85,9 @@ try {
   const { session, written, checkpoint } = await status()
   const sorted = [...late].sort((a, b) => a - b)
   const at = (q: number) => (sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0).toFixed(1)
-  console.log(`${MINUTES} minutes, ${n} writes: ${stored} in Postgres, ${held} at the idle client, ${mismatches} mismatches`)
+  console.log(
+    `${MINUTES} minutes, ${n} writes: ${stored} in Postgres, ${held} at the idle client, ${mismatches} mismatches`,
+  )
   console.log(`commit → idle client: median ${at(0.5)} ms, p99 ${at(0.99)} ms, max ${at(1)} ms`)
   console.log(`sessions with Postgres ${session.count}; checkpoint ${checkpoint}; ${JSON.stringify(written)}`)
   await writer.close()

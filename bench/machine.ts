@@ -64,14 +64,20 @@ export const machineLine = (machine: Machine): string =>
   `workerd ${machine.workerd}, Postgres ${machine.postgres} with fsync; storage of objects: ${machine.storage}; commit ${machine.commit}`
 
 function versionOf(name: string): string {
-  const { version }: { version: string } = JSON.parse(readFileSync(join(ROOT, 'node_modules', name, 'package.json'), 'utf8'))
+  const { version }: { version: string } = JSON.parse(
+    readFileSync(join(ROOT, 'node_modules', name, 'package.json'), 'utf8'),
+  )
   return version
 }
 
 function commit(): string {
-  const git = (...args: string[]): string => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  const git = (...args: string[]): string =>
+    execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
   try {
-    return git('rev-parse', '--short', 'HEAD').trim() + (git('status', '--porcelain', '--untracked-files=no') === '' ? '' : '+')
+    return (
+      git('rev-parse', '--short', 'HEAD').trim() +
+      (git('status', '--porcelain', '--untracked-files=no') === '' ? '' : '+')
+    )
   } catch {
     return 'unknown'
   }

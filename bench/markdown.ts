@@ -25,7 +25,11 @@ const counts = [...latest].flatMap(([scenario, run]) => run.counts.filter((each)
 
 put('docs/performance.md', 'figures', [machines(), '', figureTable(figures), '', loads()].join('\n'))
 put('docs/costs.md', 'bill', billTable(counts.filter(({ what }) => what.includes('per million'))))
-put('docs/costs.md', 'counts', countTable(counts.filter(({ scenario, what }) => scenario === 'idle' || what.includes('as counted'))))
+put(
+  'docs/costs.md',
+  'counts',
+  countTable(counts.filter(({ scenario, what }) => scenario === 'idle' || what.includes('as counted'))),
+)
 
 function put(path: string, name: string, text: string): void {
   const file = join(ROOT, path)
@@ -37,7 +41,9 @@ function put(path: string, name: string, text: string): void {
 }
 
 function machines(): string {
-  const lines = [...new Set(latest.values())].map((run) => `\`${run.command}\`, ${run.started.slice(0, 10)}: ${machineLine(run.machine)}.`)
+  const lines = [...new Set(latest.values())].map(
+    (run) => `\`${run.command}\`, ${run.started.slice(0, 10)}: ${machineLine(run.machine)}.`,
+  )
   return lines.join('\n\n')
 }
 

@@ -27,11 +27,15 @@ export function parseOptions(args: string[], known: readonly Scenario[]): Option
   const { values, positionals } = parsed(args)
   const scenarios = positionals.map((name) => {
     const found = known.find((scenario) => scenario.name === name)
-    if (!found) throw new OptionError(`there is no scenario ${name}; there are ${known.map((scenario) => scenario.name).join(', ')}`)
+    if (!found)
+      throw new OptionError(
+        `there is no scenario ${name}; there are ${known.map((scenario) => scenario.name).join(', ')}`,
+      )
     return found
   })
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 3))
-  if (!Number.isInteger(rounds) || rounds < 1) throw new OptionError(`--rounds must be a number of at least 1, not ${values.rounds}`)
+  if (!Number.isInteger(rounds) || rounds < 1)
+    throw new OptionError(`--rounds must be a number of at least 1, not ${values.rounds}`)
   return {
     scenarios: scenarios.length > 0 ? scenarios : known.filter(({ standard }) => standard),
     list: values.list ?? false,

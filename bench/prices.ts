@@ -18,7 +18,8 @@ export const PRICES = {
 export const MESSAGES_A_REQUEST = 20
 
 export const objectRequests = (counts: Counts): number =>
-  sum(counts, /^(bucket|relay|replicator) (calls|requests|alarms)$/) + sum(counts, / socket messages$/) / MESSAGES_A_REQUEST
+  sum(counts, /^(bucket|relay|replicator) (calls|requests|alarms)$/) +
+  sum(counts, / socket messages$/) / MESSAGES_A_REQUEST
 
 export interface Bill {
   rowsWritten: number

@@ -21,7 +21,11 @@ const FEW_SAMPLES = 100
  * Profiles all isolates that the inspector offers until the returned function is called, which writes
  * `PATH-N.cpuprofile` for browsers, and reports where the time went.
  */
-export async function startProfile(port: number, path: string, say: (line: string) => void): Promise<() => Promise<void>> {
+export async function startProfile(
+  port: number,
+  path: string,
+  say: (line: string) => void,
+): Promise<() => Promise<void>> {
   const targets: { webSocketDebuggerUrl: string }[] = await (await fetch(`http://127.0.0.1:${port}/json`)).json()
   const sessions = await Promise.all(targets.map(({ webSocketDebuggerUrl }) => Inspector.connect(webSocketDebuggerUrl)))
   for (const session of sessions) {
@@ -68,7 +72,9 @@ class Inspector {
   private constructor(socket: WebSocket) {
     this.#socket = socket
     socket.onmessage = ({ data }) => {
-      const { id, result, error }: { id?: number; result?: unknown; error?: { message: string } } = JSON.parse(String(data))
+      const { id, result, error }: { id?: number; result?: unknown; error?: { message: string } } = JSON.parse(
+        String(data),
+      )
       if (id === undefined) return
       const waiting = this.#waiting.get(id)
       this.#waiting.delete(id)

@@ -26,7 +26,11 @@ export interface Results {
   failures: { scenario: string; error: string }[]
 }
 
-export const figure = (scenario: string, result: Measured): Figure => ({ scenario, ...result, summary: summary(result.values) })
+export const figure = (scenario: string, result: Measured): Figure => ({
+  scenario,
+  ...result,
+  summary: summary(result.values),
+})
 
 /** Formats a number with about three digits, and with thousands separated. */
 export function format(value: number): string {

@@ -35,13 +35,24 @@ async function run({ scenarios, quick, disk, profile, rounds, json }: Options): 
   const file = json ?? join(FOLDER, `${name}.json`)
   const loadAtStart = load()
   await bundle()
-  const postgres = await startPostgres({ fsync: 'on', max_wal_size: '4GB', max_wal_senders: '20', max_replication_slots: '20' })
+  const postgres = await startPostgres({
+    fsync: 'on',
+    max_wal_size: '4GB',
+    max_wal_senders: '20',
+    max_replication_slots: '20',
+  })
   try {
     const [row] = await postgres.sql()<{ version: string }[]>`select current_setting('server_version') as version`
     const machine = { ...describeMachine(row?.version ?? '', disk ? 'disk' : 'memory'), load: loadAtStart }
-    const options = [...(quick ? ['--quick'] : []), ...(disk ? ['--disk'] : []), ...(rounds === 3 ? [] : [`--rounds ${rounds}`])]
+    const options = [
+      ...(quick ? ['--quick'] : []),
+      ...(disk ? ['--disk'] : []),
+      ...(rounds === 3 ? [] : [`--rounds ${rounds}`]),
+    ]
     const named = process.argv.slice(2).filter((each) => scenarios.some((scenario) => scenario.name === each))
-    const command = ['npm run bench', ...(options.length + named.length > 0 ? ['--'] : []), ...options, ...named].join(' ')
+    const command = ['npm run bench', ...(options.length + named.length > 0 ? ['--'] : []), ...options, ...named].join(
+      ' ',
+    )
     const results: Results = {
       version: 1,
       started: started.toISOString(),
@@ -68,7 +79,9 @@ async function run({ scenarios, quick, disk, profile, rounds, json }: Options): 
           const each = figure(scenario.name, result)
           results.figures.push(each)
           console.log(
-            figureLine(each, WIDTH) + (each.aim === undefined ? '' : `   aim ${each.aim}`) + (each.note ? `   (${each.note})` : ''),
+            figureLine(each, WIDTH) +
+              (each.aim === undefined ? '' : `   aim ${each.aim}`) +
+              (each.note ? `   (${each.note})` : ''),
           )
         },
         counted(result) {

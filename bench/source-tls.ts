@@ -12,7 +12,8 @@ const rows = Number(process.argv[2] ?? 100_000)
 const rounds = Number(process.argv[3] ?? 5)
 
 const authority = privateAuthority()
-const start = (settings: Record<string, string>) => startPostgres({ ...SSL, ...settings }, { files: { ...authority.issue() } })
+const start = (settings: Record<string, string>) =>
+  startPostgres({ ...SSL, ...settings }, { files: { ...authority.issue() } })
 const postgres = await start({})
 const older = await start({ ssl_max_protocol_version: 'TLSv1.2' })
 const worker = await startSourceWorker(authority.ca)
@@ -54,7 +55,10 @@ try {
       if (seen !== rows) throw new Error(JSON.stringify(answer))
       measured.get(way)?.speeds.push(Math.round((rows / ms) * 1_000))
       measured.get(way)?.cpu.push(computed() - before)
-      await until('the slot to be free', async () => (await sql`SELECT FROM pg_replication_slots WHERE active`).length === 0)
+      await until(
+        'the slot to be free',
+        async () => (await sql`SELECT FROM pg_replication_slots WHERE active`).length === 0,
+      )
       await sql`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`
     }
   }

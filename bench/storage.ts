@@ -26,10 +26,13 @@ export function bucketLogs(directory: string): BucketLog[] {
       try {
         if (db.prepare("select 1 from sqlite_master where name = 'header'").all().length === 0) return []
         const [pages] = db
-          .prepare('select count(*) as n, total(count) as ops, total(bytes) as bytes, max(total_bytes) as all_bytes from pages')
+          .prepare(
+            'select count(*) as n, total(count) as ops, total(bytes) as bytes, max(total_bytes) as all_bytes from pages',
+          )
           .all()
         const [header] = db.prepare('select progress, done_bytes from header').all()
-        const compacted = header !== undefined && header.progress === null && Number(header.done_bytes) > Number(pages?.all_bytes) / 2
+        const compacted =
+          header !== undefined && header.progress === null && Number(header.done_bytes) > Number(pages?.all_bytes) / 2
         return [{ ops: Number(pages?.ops), bytes: Number(pages?.bytes), pages: Number(pages?.n), compacted }]
       } finally {
         db.close()
@@ -46,7 +49,9 @@ export function storedBytes(directory: string, name: 'Bucket' | 'Relay' | 'Repli
     .reduce((sum, file) => {
       const db = new DatabaseSync(join(folder, file), READING)
       try {
-        const [row] = db.prepare('select page_count * page_size as bytes from pragma_page_count, pragma_page_size').all()
+        const [row] = db
+          .prepare('select page_count * page_size as bytes from pragma_page_count, pragma_page_size')
+          .all()
         return sum + Number(row?.bytes)
       } finally {
         db.close()

@@ -23,12 +23,18 @@ const row = {
   owner_id: 'alice',
   created_at: '2026-11-24',
 }
-measure('rows evaluated (20 definitions, 2 match)', 100_000, () => void rowsPlan.evaluateRow({ schema: 'public', name: 'tasks' }, row))
+measure(
+  'rows evaluated (20 definitions, 2 match)',
+  100_000,
+  () => void rowsPlan.evaluateRow({ schema: 'public', name: 'tasks' }, row),
+)
 const results = requestPlan
   .evaluateRow({ schema: 'public', name: 'members0' }, { id: 'm', team: 'red', user_id: 'alice' })
   .rows.map((each) => each.data)
 measure('requests with 5 lookups', 20_000, () => {
-  requestPlan.request({ claims: { sub: 'alice' }, parameters: {}, includeDefaults: true, subscriptions: [] }).resolve(() => results)
+  requestPlan
+    .request({ claims: { sub: 'alice' }, parameters: {}, includeDefaults: true, subscriptions: [] })
+    .resolve(() => results)
 })
 
 function load(yaml: string) {
@@ -47,5 +53,7 @@ function measure(what: string, times: number, work: () => void): void {
   }
   rates.sort((a, b) => a - b)
   const at = (i: number) => Math.round(rates[i] ?? 0).toLocaleString('en')
-  console.log(`${what.padEnd(42)} median ${at(Math.floor(ROUNDS / 2))}/s   min ${at(0)}   max ${at(ROUNDS - 1)}   (${ROUNDS})`)
+  console.log(
+    `${what.padEnd(42)} median ${at(Math.floor(ROUNDS / 2))}/s   min ${at(0)}   max ${at(ROUNDS - 1)}   (${ROUNDS})`,
+  )
 }

@@ -48,10 +48,16 @@ export const insertCrowd = (clients: number, from: number, to = from): string =>
     from generate_series(0, ${Math.ceil(clients / CLIENTS_OF_A_USER) - 1}) u, generate_series(${from}, ${to}) s`
 
 /** Returns clients of several users. */
-export async function crowd(world: Pick<World, 'token'>, clients: number): Promise<{ token: string; clientId: string }[]> {
+export async function crowd(
+  world: Pick<World, 'token'>,
+  clients: number,
+): Promise<{ token: string; clientId: string }[]> {
   const users = Array.from({ length: Math.ceil(clients / CLIENTS_OF_A_USER) }, (_, u) => world.token(`crowd-${u}`))
   const tokens = await Promise.all(users)
-  return Array.from({ length: clients }, (_, i) => ({ token: tokens[Math.floor(i / CLIENTS_OF_A_USER)] ?? '', clientId: `crowd-${i}` }))
+  return Array.from({ length: clients }, (_, i) => ({
+    token: tokens[Math.floor(i / CLIENTS_OF_A_USER)] ?? '',
+    clientId: `crowd-${i}`,
+  }))
 }
 
 export interface WorldOptions {
@@ -98,7 +104,11 @@ let worlds = 0
  * Runs `work` with a database, an edge over it that is not started yet, and processes of clients, and removes all of it
  * afterwards.
  */
-export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (world: World) => Promise<T>): Promise<T> {
+export async function withWorld<T>(
+  bench: Bench,
+  options: WorldOptions,
+  work: (world: World) => Promise<T>,
+): Promise<T> {
   const name = `bench_${++worlds}`
   const admin = bench.postgres.sql()
   await admin.unsafe(`CREATE DATABASE ${name}`)
@@ -157,16 +167,23 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
         },
       })
       if (bench.profiles !== null && inspectorPort.inspectorPort !== undefined)
-        stopProfile = await startProfile(inspectorPort.inspectorPort, join(bench.profiles, name), (line) => bench.say(line))
+        stopProfile = await startProfile(inspectorPort.inspectorPort, join(bench.profiles, name), (line) =>
+          bench.say(line),
+        )
     },
     stop,
-    serving: () => until('the first copy', async () => status(world, ({ plan, copy }) => plan !== null && copy === null), 1_800),
+    serving: () =>
+      until('the first copy', async () => status(world, ({ plan, copy }) => plan !== null && copy === null), 1_800),
     async settled() {
       const [row] = await sql<{ lsn: string }[]>`select pg_current_wal_insert_lsn()::text as lsn`
       // Another transaction after it, because only ends of transactions are positions.
       await sql`select pg_logical_emit_message(true, 'bench', '')`
       const end = lsnNumber(row?.lsn ?? '0/0')
-      await until('everything to be stored', () => status(world, (s) => s.pendingBatches === 0 && lsnNumber(s.lsn ?? '0/0') >= end), 600)
+      await until(
+        'everything to be stored',
+        () => status(world, (s) => s.pendingBatches === 0 && lsnNumber(s.lsn ?? '0/0') >= end),
+        600,
+      )
     },
     async idle() {
       await until(

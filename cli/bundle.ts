@@ -61,6 +61,8 @@ function wrangler(args: string[]): Promise<void> {
   child.stderr.on('data', (text: Buffer) => (output += text.toString()))
   return new Promise((resolve, reject) => {
     child.once('error', reject)
-    child.once('exit', (code) => (code === 0 ? resolve() : reject(new Error(`wrangler could not make the bundle:\n${output}`))))
+    child.once('exit', (code) =>
+      code === 0 ? resolve() : reject(new Error(`wrangler could not make the bundle:\n${output}`)),
+    )
   })
 }

@@ -20,7 +20,9 @@ export function checkAuthorities(settings: Settings, now = Date.now()): SettingF
     const url = textOf(settings, 'DATABASE_URL')
     const source = parseSourceUrl(url ?? 'postgres://unseen@unseen.example/unseen')
     // Whose roots are shipped is looked after by a test of ours.
-    const authorities = trustOf(source, pem).flatMap((trust) => (trust.by === 'authorities' && trust.named === null ? trust.anchors : []))
+    const authorities = trustOf(source, pem).flatMap((trust) =>
+      trust.by === 'authorities' && trust.named === null ? trust.anchors : [],
+    )
     return [
       ...(url !== undefined && source.sslmode === 'disable'
         ? [warning('DATABASE_CA has no effect: nothing is encrypted on this machine')]
@@ -30,7 +32,9 @@ export function checkAuthorities(settings: Settings, now = Date.now()): SettingF
     ]
   } catch (problem) {
     if (problem instanceof RockpoolError)
-      return problem.message.startsWith('DATABASE_CA') ? [{ level: 'error', code: problem.code, message: problem.message }] : []
+      return problem.message.startsWith('DATABASE_CA')
+        ? [{ level: 'error', code: problem.code, message: problem.message }]
+        : []
     throw problem
   }
 }

@@ -24,7 +24,12 @@ export async function encryptionOf(url: string, ca: string | undefined): Promise
       continue
     }
     const { sslmode, direct } = source
-    const socket = await openNodeSocket(address, { sslmode, direct, trust: by, signal: AbortSignal.timeout(CONNECT_MS) }).catch(() => null)
+    const socket = await openNodeSocket(address, {
+      sslmode,
+      direct,
+      trust: by,
+      signal: AbortSignal.timeout(CONNECT_MS),
+    }).catch(() => null)
     if (socket === null) continue
     lines.push(`${shownAddress(address)}: ${described(socket, by)}. ${onTheEdge(by)}`)
     socket.destroy()

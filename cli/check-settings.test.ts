@@ -4,7 +4,9 @@ import { certificatePem, privateAuthority } from '../test/support/private-author
 import { checkSettings, readSettings } from './check-settings.ts'
 
 const told = async (settings: Record<string, unknown>) =>
-  (await checkSettings({ JWT_AUDIENCE: 'app', LOCATION: 'weur', ...settings })).map(({ level, message }) => `${level} ${message}`)
+  (await checkSettings({ JWT_AUDIENCE: 'app', LOCATION: 'weur', ...settings })).map(
+    ({ level, message }) => `${level} ${message}`,
+  )
 
 test('settings that the script takes', async () => {
   expect(await told({})).toEqual([])
@@ -13,7 +15,9 @@ test('settings that the script takes', async () => {
 })
 
 test('each setting that it refuses is named, once', async () => {
-  expect(await told({ WAL_KEEP_GB: 'x', SLOT: 'A', RELAYS: '0', COMPACTION_BYTES: -1, MAX_BUCKETS: 'x', JWT_AUDIENCE: '' })).toEqual([
+  expect(
+    await told({ WAL_KEEP_GB: 'x', SLOT: 'A', RELAYS: '0', COMPACTION_BYTES: -1, MAX_BUCKETS: 'x', JWT_AUDIENCE: '' }),
+  ).toEqual([
     expect.stringMatching(/^error SLOT: /),
     expect.stringMatching(/^error WAL_KEEP_GB: /),
     expect.stringMatching(/^error MAX_BUCKETS: /),
@@ -24,13 +28,20 @@ test('each setting that it refuses is named, once', async () => {
 })
 
 test('a name that is nearly one of a setting; others are none of our business', async () => {
-  expect(await told({ PUBLICATON: 'app', JWKS_URI: 'https://a.example', PATH: '/bin', EDITOR: 'vi', DATABASE: 'app', SLOTS: '2' })).toEqual(
-    [
-      'warning PUBLICATON is not a setting and has no effect. Did you mean PUBLICATION?',
-      'warning JWKS_URI is not a setting and has no effect. Did you mean JWKS_URL?',
-      'warning SLOTS is not a setting and has no effect. Did you mean SLOT?',
-    ],
-  )
+  expect(
+    await told({
+      PUBLICATON: 'app',
+      JWKS_URI: 'https://a.example',
+      PATH: '/bin',
+      EDITOR: 'vi',
+      DATABASE: 'app',
+      SLOTS: '2',
+    }),
+  ).toEqual([
+    'warning PUBLICATON is not a setting and has no effect. Did you mean PUBLICATION?',
+    'warning JWKS_URI is not a setting and has no effect. Did you mean JWKS_URL?',
+    'warning SLOTS is not a setting and has no effect. Did you mean SLOT?',
+  ])
 })
 
 test('keys of operators', async () => {
@@ -77,5 +88,7 @@ test('authorities of the database: none in it, a contradiction, too many, expire
   expect(await told({ DATABASE_CA: ca + old, DATABASE_URL: url })).toEqual([
     'warning DATABASE_CA: CN=Old expired on 2021-01-01: take it out',
   ])
-  expect(await told({ DATABASE_CA: old, DATABASE_URL: url })).toEqual(['error DATABASE_CA: every certificate in it has expired (CN=Old)'])
+  expect(await told({ DATABASE_CA: old, DATABASE_URL: url })).toEqual([
+    'error DATABASE_CA: every certificate in it has expired (CN=Old)',
+  ])
 })

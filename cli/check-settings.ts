@@ -38,7 +38,8 @@ function databaseUrl({ DATABASE_URL }: Settings): SettingFinding[] {
   try {
     const { sslmode, hosts, notes } = parseSourceUrl(DATABASE_URL)
     const local = hosts.every(({ host }) => /^(localhost|127(\.\d+){3}|::1)$/i.test(host))
-    const plain = sslmode === 'disable' && !local ? ['sslmode=disable: passwords and rows go over the network in plain text'] : []
+    const plain =
+      sslmode === 'disable' && !local ? ['sslmode=disable: passwords and rows go over the network in plain text'] : []
     return [...plain, ...notes].map((note) => warning('database-url', `DATABASE_URL: ${note}`))
   } catch (problem) {
     return [refusal(problem)]

@@ -1,4 +1,11 @@
-import { checkConnections, checkServer, connectSource, parseSourceUrl, sourceError, trustOf } from '../sources/postgres/index.ts'
+import {
+  checkConnections,
+  checkServer,
+  connectSource,
+  parseSourceUrl,
+  sourceError,
+  trustOf,
+} from '../sources/postgres/index.ts'
 import { openNodeSocket } from '../sources/postgres/wire/node-socket.ts'
 import { PUBLIC } from '../sources/postgres/wire/trust.ts'
 import { RockpoolError } from '../protocol/errors.ts'
@@ -55,7 +62,11 @@ export async function checkCertificate(url: string, ca: string | undefined): Pro
   const trust = trustOf(source, ca)
   for (const address of source.hosts.filter((_, i) => trust[i]?.by === 'public')) {
     try {
-      const socket = await openNodeSocket(address, { sslmode: 'verify-full', trust: PUBLIC, signal: new AbortController().signal })
+      const socket = await openNodeSocket(address, {
+        sslmode: 'verify-full',
+        trust: PUBLIC,
+        signal: new AbortController().signal,
+      })
       socket.destroy()
     } catch (error) {
       if (!(error instanceof RockpoolError)) continue // a host of several that is down

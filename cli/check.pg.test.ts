@@ -8,6 +8,8 @@ import { PostgresServer, serverUser } from '../test/support/postgres-server.ts'
 import { check, explain } from './check.ts'
 import { startDatabase } from './database.ts'
 
+// The file is long because its tests share one database.
+
 let directory: string
 let postgres: TestPostgres
 
@@ -30,17 +32,22 @@ async function file(text: string): Promise<string> {
   return path
 }
 
-const config = (...queries: string[]) => `bucket_definitions:\n  a:\n    data:\n${queries.map((query) => `      - ${query}\n`).join('')}`
+const config = (...queries: string[]) =>
+  `bucket_definitions:\n  a:\n    data:\n${queries.map((query) => `      - ${query}\n`).join('')}`
 
 test('every mistake is shown with its line and a mark under it, and the file cannot be deployed', async () => {
-  const path = await file(config('SELECT id FROM lists WHERE', 'SELECT id, count(*) FROM lists', 'SELECT id FROM lists'))
+  const path = await file(
+    config('SELECT id FROM lists WHERE', 'SELECT id, count(*) FROM lists', 'SELECT id FROM lists'),
+  )
   const { output, ok } = await check([path], false)
   expect(ok).toBe(false)
   expect(output).toContain(`${path}:4:34\n4 |       - SELECT id FROM lists WHERE\n`)
   expect(output).toContain(`${path}:5:`)
   expect(output).toMatch(/\n {2}\| +\^+\n/)
   expect(output).toMatch(/\n[2-9] errors, \d warnings?\n/)
-  const json: { ok: boolean; findings: { place: { line: number } }[] } = JSON.parse((await check([path, '--json'], false)).output)
+  const json: { ok: boolean; findings: { place: { line: number } }[] } = JSON.parse(
+    (await check([path, '--json'], false)).output,
+  )
   expect(json.ok).toBe(false)
   expect(new Set(json.findings.map((finding) => finding.place.line))).toEqual(new Set([4, 5]))
 })
@@ -93,12 +100,19 @@ test('the database of a rockpool dev that runs with the data folder is asked whe
     })
     expect(JSON.parse((await check([path, '--data', data, '--json'], false)).output)).toMatchObject({
       ok: true,
-      source: { problems: [], tables: [], about: [expect.stringMatching(/^Postgres \d/), expect.stringMatching(/plain text/)] },
+      source: {
+        problems: [],
+        tables: [],
+        about: [expect.stringMatching(/^Postgres \d/), expect.stringMatching(/plain text/)],
+      },
     })
   } finally {
     await database.stop()
   }
-  expect(await check([path, '--data', data], false)).toMatchObject({ ok: true, output: expect.stringContaining('no database was asked') })
+  expect(await check([path, '--data', data], false)).toMatchObject({
+    ok: true,
+    output: expect.stringContaining('no database was asked'),
+  })
 })
 
 test('a right file, and what it means', async () => {
@@ -128,7 +142,9 @@ describe('the advice of check helps: each printed statement is run until nothing
   const url = () => postgres.urlOf({ user: 'edge%20role', password: 'x' })
   const asked = async () => {
     const { ok, output } = await check([path, '--database-url', url()], false)
-    const statements = [...output.matchAll(/(?::|run) ((?:GRANT|ALTER|CREATE) [^\n]*)$/gm)].flatMap(([, each = '']) => each.split('; '))
+    const statements = [...output.matchAll(/(?::|run) ((?:GRANT|ALTER|CREATE) [^\n]*)$/gm)].flatMap(([, each = '']) =>
+      each.split('; '),
+    )
     return { ok, output, statements }
   }
   const untilRight = async (): Promise<string[][]> => {
@@ -168,7 +184,11 @@ describe('the advice of check helps: each printed statement is run until nothing
     const source = connectSource(url())
     const tables = TABLES.map((name) => ({ schema: 'app', name }))
     try {
-      const prepared = await prepareSource(source, { slot: 'edge', tables, ...(publication === undefined ? {} : { publication }) })
+      const prepared = await prepareSource(source, {
+        slot: 'edge',
+        tables,
+        ...(publication === undefined ? {} : { publication }),
+      })
       expect(prepared.refusedTables).toEqual([])
       return prepared.tables.length
     } finally {
@@ -193,7 +213,9 @@ describe('the advice of check helps: each printed statement is run until nothing
 
   test('a publication of the settings: missing, without a table, without deletes, without a column', async () => {
     process.env.PUBLICATION = 'mine'
-    expect((await untilRight()).flat()).toEqual([expect.stringMatching(/^CREATE PUBLICATION mine FOR TABLE app\."Odd Name", app\./)])
+    expect((await untilRight()).flat()).toEqual([
+      expect.stringMatching(/^CREATE PUBLICATION mine FOR TABLE app\."Odd Name", app\./),
+    ])
     await postgres.sql()`alter publication mine drop table app.issues, app.parts`
     expect(await untilRight()).toEqual([['ALTER PUBLICATION mine ADD TABLE app.issues, app.parts']])
     await postgres.sql()`alter publication mine set (publish = 'insert, update')`
@@ -202,14 +224,20 @@ describe('the advice of check helps: each printed statement is run until nothing
     await postgres.sql()`alter publication mine drop table app.issues`
     await postgres.sql()`alter publication mine add table app.issues (id)`
     const { ok, output } = await asked()
-    expect([ok, output]).toEqual([true, expect.stringMatching(/warning table app\.issues cannot be followed whole: .* leaves out note/)])
+    expect([ok, output]).toEqual([
+      true,
+      expect.stringMatching(/warning table app\.issues cannot be followed whole: .* leaves out note/),
+    ])
   })
 
   test('a publication of our name: it is not ours and lacks a table, or has all tables in it', async () => {
     await postgres.sql()`alter publication rockpool drop table app.issues`
     expect(await untilRight()).toEqual([['ALTER PUBLICATION rockpool ADD TABLE app.issues']])
     await postgres.sql().unsafe('drop publication rockpool; create publication rockpool for all tables')
-    expect(await asked()).toMatchObject({ ok: false, output: expect.stringMatching(/error database: .* FOR ALL TABLES/) })
+    expect(await asked()).toMatchObject({
+      ok: false,
+      output: expect.stringMatching(/error database: .* FOR ALL TABLES/),
+    })
     await postgres.sql()`drop publication rockpool`
   })
 
@@ -236,11 +264,15 @@ describe('the advice of check helps: each printed statement is run until nothing
 
 test('a query without an id, and columns that are never equal, by the types of the database', async () => {
   await postgres.sql()`create table members (project_id int, user_id int, primary key (user_id, project_id))`
-  const path = await file('config: {edition: 3}\nstreams:\n  mine:\n    query: SELECT * FROM members WHERE user_id = auth.user_id()\n')
+  const path = await file(
+    'config: {edition: 3}\nstreams:\n  mine:\n    query: SELECT * FROM members WHERE user_id = auth.user_id()\n',
+  )
   const { ok, output } = await check([path, '--database-url', postgres.url], false)
   expect(ok).toBe(false)
   expect(output).toMatch(/error id-missing: members has no column id, .*`\*, user_id \|\| '\/' \|\| project_id AS id`/)
-  expect(output).toMatch(/warning never-equal: members\.user_id \(int4\) and the user id .* never equal: write user_id::text\./)
+  expect(output).toMatch(
+    /warning never-equal: members\.user_id \(int4\) and the user id .* never equal: write user_id::text\./,
+  )
 })
 
 test('wal_level, before and after it was changed, together with other problems', async () => {

@@ -81,7 +81,9 @@ test('without a database it is said that none was asked, and how to have one ask
 
 test('findings are in the order of the file', async () => {
   const path = file('bucket_definitions:\n  a:\n    data:\n      - SELECT nope(id) AS id FROM t\n    zzz: 1\nfoo: 2\n')
-  const { findings }: { findings: { place: { line: number } }[] } = JSON.parse((await check([path, '--json'], false)).output)
+  const { findings }: { findings: { place: { line: number } }[] } = JSON.parse(
+    (await check([path, '--json'], false)).output,
+  )
   expect(findings.map(({ place }) => place.line)).toEqual([4, 5, 6])
 })
 
@@ -135,7 +137,10 @@ test('the marker is under its words, after tabs and in long lines, and control c
 describe('the command', { timeout: 180_000 }, () => {
   const rockpool = (args: string[], env: Record<string, string> = {}) => {
     const main = fileURLToPath(new URL('./rockpool.mjs', import.meta.url))
-    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', env: { ...process.env, ...env } })
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+    })
     return { status, stdout, stderr }
   }
   test('exits with 0 for a right file, 1 for one with errors, 2 for a wrong call, and has no colours in a pipe', () => {
@@ -146,11 +151,16 @@ describe('the command', { timeout: 180_000 }, () => {
     expect(rockpool(['check']).status).toBe(2)
     expect(rockpool(['check', join(directory, 'none.yaml')])).toMatchObject({ status: 2, stdout: '' })
     expect(rockpool(['chek', 'x']).stderr).toContain('did you mean check?')
-    expect(rockpool(['check', '--help'])).toMatchObject({ status: 0, stdout: expect.stringContaining('rockpool check FILE') })
+    expect(rockpool(['check', '--help'])).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('rockpool check FILE'),
+    })
   })
   test('takes the limits from the environment', () => {
     const path = file(
-      stream('SELECT id FROM t WHERE (a = auth.user_id() OR b = auth.user_id()) AND (c = auth.user_id() OR d = auth.user_id())'),
+      stream(
+        'SELECT id FROM t WHERE (a = auth.user_id() OR b = auth.user_id()) AND (c = auth.user_id() OR d = auth.user_id())',
+      ),
       'ors.yaml',
     )
     expect(rockpool(['check', path]).status).toBe(0)
@@ -158,6 +168,9 @@ describe('the command', { timeout: 180_000 }, () => {
       status: 1,
       stdout: expect.stringContaining('too-many-disjuncts'),
     })
-    expect(rockpool(['check', path], { MAX_DISJUNCTS: 'x' })).toMatchObject({ status: 2, stderr: expect.stringContaining('MAX_DISJUNCTS') })
+    expect(rockpool(['check', path], { MAX_DISJUNCTS: 'x' })).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('MAX_DISJUNCTS'),
+    })
   })
 })

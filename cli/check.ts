@@ -24,7 +24,10 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   const { file, json, ...asked } = options('check', args)
   limitsOf(process.env)
   const yaml = await readConfigFile(file)
-  const given = await readSettings({ ...process.env, ...(asked.databaseUrl === undefined ? {} : { DATABASE_URL: asked.databaseUrl }) })
+  const given = await readSettings({
+    ...process.env,
+    ...(asked.databaseUrl === undefined ? {} : { DATABASE_URL: asked.databaseUrl }),
+  })
   const { limits } = readLimits(given)
   const settings = await checkSettings(given)
   const { judged: source, told } = await askedDatabase(given, settings, asked.data)
@@ -47,7 +50,8 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   }
   const paint: Paint = (code, text) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
   const blocks = findings.map((finding) => frame(file, yaml, finding, paint))
-  for (const { level, code, message } of settings) blocks.push(`${paint(levelColour(level), level)} ${code}: ${printable(message)}`)
+  for (const { level, code, message } of settings)
+    blocks.push(`${paint(levelColour(level), level)} ${code}: ${printable(message)}`)
   for (const problem of problems) blocks.push(`${paint(levelColour('error'), 'error')} database: ${printable(problem)}`)
   for (const { level, names, reason } of tables) {
     const which = `${names.length === 1 ? 'table' : 'tables'} ${names.join(', ')}`
@@ -109,10 +113,16 @@ async function askedDatabase(
   }
   const known = await knownDatabase(data)
   if (known?.running !== true) {
-    return { judged: null, told: `${NOT_ASKED}: name one with --database-url or DATABASE_URL, or run rockpool dev in this folder` }
+    return {
+      judged: null,
+      told: `${NOT_ASKED}: name one with --database-url or DATABASE_URL, or run rockpool dev in this folder`,
+    }
   }
   try {
-    return { judged: await judgeDatabase(known.url, given), told: 'tables and columns are those of the database of rockpool dev' }
+    return {
+      judged: await judgeDatabase(known.url, given),
+      told: 'tables and columns are those of the database of rockpool dev',
+    }
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     return { judged: null, told: `${NOT_ASKED}: that of rockpool dev was tried (${error.message})` }

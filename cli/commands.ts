@@ -67,7 +67,8 @@ export interface CommandDeclaration {
   example: string
 }
 
-const ALL_SETTINGS = 'Every setting of docs/settings.md is taken from the environment, then from [vars] of wrangler.toml.'
+const ALL_SETTINGS =
+  'Every setting of docs/settings.md is taken from the environment, then from [vars] of wrangler.toml.'
 const SIGNED = 'JWT_SECRET and JWT_AUDIENCE are also taken from [vars] of wrangler.toml.'
 const SHOWN = 'With NO_COLOR there are no colours.'
 
@@ -79,7 +80,8 @@ const SECRET = {
 
 const TARGET = {
   url: 'where Rockpool answers; rockpool dev when nothing else is said',
-  token: 'a token with the claim "operator": true. - reads it from standard input, for a command line is seen by every user of the machine',
+  token:
+    'a token with the claim "operator": true. - reads it from standard input, for a command line is seen by every user of the machine',
 } as const
 
 const OPERATOR = {
@@ -203,12 +205,14 @@ export const COMMANDS = {
     options: {
       ...TARGET,
       data: SECRET.data,
-      'database-url': 'create, set: the database of the tenant; a secret, which a command line shows to every user of the machine',
+      'database-url':
+        'create, set: the database of the tenant; a secret, which a command line shows to every user of the machine',
       'jwt-secret': 'create, set: the secret of its tokens, for HS256; a secret as well',
       'jwt-audience': 'create, set: the audience of its tokens; rockpool:NAME when nothing else is said',
       'sync-config': 'create, set: its sync config, in place of the one of the script',
       setting: 'create, set: another of its settings, again and again; without =VALUE it is taken away',
-      secret: 'create, set: the secret of this name is taken from the environment variable of this name; again and again',
+      secret:
+        'create, set: the secret of this name is taken from the environment variable of this name; again and again',
       secrets: 'create, set: secrets as one JSON object on standard input',
       host: 'create, set: a host of its own, again and again; none: --host ""',
       'tenant-claim': 'create, set: the claim of its tokens that must be its name',
@@ -232,12 +236,20 @@ export const COMMANDS = {
   eval: {
     argument: 'CASE.json|FOLDER…',
     does: 'evaluates cases of rows and requests',
-    options: { out: 'NAME.json for each case there, in place of a line', 'as-deployed': 'as the deployed code does it' },
+    options: {
+      out: 'NAME.json for each case there, in place of a line',
+      'as-deployed': 'as the deployed code does it',
+    },
     more: ['Exit code 0: all were evaluated; 1: some could not be; 2: the call is wrong.'],
     example: 'rockpool eval cases/ --out results',
   },
   version: { argument: '', does: 'says the version', options: {}, example: 'rockpool version' },
-  help: { argument: '[COMMAND]', does: 'says this, or what a command takes', options: {}, example: 'rockpool help deploy' },
+  help: {
+    argument: '[COMMAND]',
+    does: 'says this, or what a command takes',
+    options: {},
+    example: 'rockpool help deploy',
+  },
 } as const satisfies Record<string, CommandDeclaration>
 
 export type CommandName = keyof typeof COMMANDS

@@ -9,7 +9,8 @@ export async function readConfigFile(file: string): Promise<string> {
   try {
     const info = await stat(file)
     if (info.isDirectory()) throw new UsageError(`${file} is a folder: name the file of the sync config in it`)
-    if (info.size > MAX_BYTES) throw new UsageError(`${file} has ${Math.round(info.size / 1024 / 1024)} MB and cannot be a sync config`)
+    if (info.size > MAX_BYTES)
+      throw new UsageError(`${file} has ${Math.round(info.size / 1024 / 1024)} MB and cannot be a sync config`)
     return text(file, await readFile(file))
   } catch (error) {
     if (error instanceof UsageError) throw error

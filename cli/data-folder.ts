@@ -118,4 +118,5 @@ function ignoreExisting(error: unknown): void {
   if (!hasCode(error, 'EEXIST')) throw error
 }
 
-const hasCode = (error: unknown, code: string): boolean => error instanceof Error && 'code' in error && error.code === code
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && 'code' in error && error.code === code

@@ -76,11 +76,15 @@ describe('the embedded Postgres', () => {
       const password = (await readFile(join(data, 'postgres', 'password'), 'utf8')).trim()
       expect(Buffer.from(password, 'base64url')).toHaveLength(24)
       expect(database.url).toContain(`:${password}@127.0.0.1:`)
-      await expect(query(database.url.replace(password, 'rockpool'), 'select 1')).rejects.toThrow(/password authentication failed/)
-      expect(await query(database.url, 'select distinct auth_method from pg_hba_file_rules')).toEqual([{ auth_method: 'scram-sha-256' }])
-      expect(await query(database.url, `select current_setting('unix_socket_directories') as s, getdatabaseencoding() as e`)).toEqual([
-        { s: '', e: 'UTF8' },
+      await expect(query(database.url.replace(password, 'rockpool'), 'select 1')).rejects.toThrow(
+        /password authentication failed/,
+      )
+      expect(await query(database.url, 'select distinct auth_method from pg_hba_file_rules')).toEqual([
+        { auth_method: 'scram-sha-256' },
       ])
+      expect(
+        await query(database.url, `select current_setting('unix_socket_directories') as s, getdatabaseencoding() as e`),
+      ).toEqual([{ s: '', e: 'UTF8' }])
       expect((await readdir(join(data, 'postgres'))).sort()).toEqual(['data', 'password', 'port'])
     } finally {
       await database.stop()
@@ -147,7 +151,8 @@ describe.runIf(isRoot)('as root, in a folder that the user postgres cannot enter
         expect(await modeOf(dirname(data))).toBe('700')
         expect([await modeOf(data), (await stat(data)).gid]).toEqual(['700', process.getgid?.()])
         expect(await modeOf(dirname(database.cluster))).toBe('700')
-        if (round === 2) expect(await query(database.url, 'select n from kept order by n')).toEqual([{ n: 7 }, { n: 8 }])
+        if (round === 2)
+          expect(await query(database.url, 'select n from kept order by n')).toEqual([{ n: 7 }, { n: 8 }])
       } finally {
         await database.stop()
       }

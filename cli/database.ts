@@ -34,7 +34,11 @@ const SETTINGS = [
  * Starts the embedded Postgres of the data folder, with logical WAL, on a port that stays the same for as long as it is
  * free. Makes the cluster if there is none.
  */
-export async function startDatabase(data: string, log: (line: string) => void = () => {}, state?: string): Promise<DevDatabase> {
+export async function startDatabase(
+  data: string,
+  log: (line: string) => void = () => {},
+  state?: string,
+): Promise<DevDatabase> {
   await makeDataFolder(data)
   await makePrivateFolder(join(data, 'postgres'))
   const user = await serverUser()
@@ -67,9 +71,11 @@ export async function knownDatabase(data: string): Promise<{ url: string; runnin
 const portFile = (data: string): string => join(data, 'postgres', 'port')
 /** Its address, for people. */
 export const passwordFile = (data: string): string => join(data, 'postgres', 'password')
-const databaseUrl = (port: number, password: string): string => `postgres://postgres:${password}@127.0.0.1:${port}/${DATABASE}`
+const databaseUrl = (port: number, password: string): string =>
+  `postgres://postgres:${password}@127.0.0.1:${port}/${DATABASE}`
 
-const knownPort = async (data: string): Promise<number> => Number(await readFile(portFile(data), 'utf8').catch(() => '0'))
+const knownPort = async (data: string): Promise<number> =>
+  Number(await readFile(portFile(data), 'utf8').catch(() => '0'))
 
 async function choosePort(data: string): Promise<number> {
   const known = await knownPort(data)
@@ -102,7 +108,8 @@ async function startServer(server: DevServer, data: string): Promise<void> {
     try {
       return await server.start()
     } catch (error) {
-      if (tries === START_TRIES || !/still in use|already exists/.test(server.output)) throw startFailed(error, data, server.output)
+      if (tries === START_TRIES || !/still in use|already exists/.test(server.output))
+        throw startFailed(error, data, server.output)
       await new Promise((resolve) => setTimeout(resolve, START_WAIT_MS))
     }
   }
@@ -131,7 +138,9 @@ export function freePort(): Promise<number> {
     server.once('error', reject)
     server.listen(0, '127.0.0.1', () => {
       const address = server.address()
-      server.close(() => (address && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port'))))
+      server.close(() =>
+        address && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port')),
+      )
     })
   })
 }

@@ -3,7 +3,11 @@ import { levelColour, printable, type Paint } from './frame.ts'
 import { bar, count } from './progress.ts'
 
 /** Returns what a deploy would change, as text for people. */
-export function differenceText({ definitions, copy, refused, streams, warnings }: DeployDifference, file: string, paint: Paint): string {
+export function differenceText(
+  { definitions, copy, refused, streams, warnings }: DeployDifference,
+  file: string,
+  paint: Paint,
+): string {
   const { kept, changed, again, added, removed } = namesOf(definitions)
   const lines = [
     ...line('kept', kept, (text) => text),
@@ -21,7 +25,9 @@ export function differenceText({ definitions, copy, refused, streams, warnings }
   for (const { table, reason } of refused)
     lines.push(`${paint(33, 'warning')} table ${printable(table)} cannot be followed: ${printable(reason)}`)
   for (const { level = 'warning', code, message, place } of warnings) {
-    lines.push(`${paint(levelColour(level), level)} ${file}:${place.line}:${place.column} ${code}: ${printable(message)}`)
+    lines.push(
+      `${paint(levelColour(level), level)} ${file}:${place.line}:${place.column} ${code}: ${printable(message)}`,
+    )
   }
   return lines.join('\n')
 }
@@ -40,9 +46,18 @@ export function namesOf({ kept, again = [], added, removed }: DeployDifference['
   const names = (parts: readonly PartStatus[]) => new Set(parts.flatMap(({ name }) => name.split(', ')))
   const [stay, back, come, go] = [names(kept), names(again), names(added), names(removed)]
   const moved = [...come, ...back, ...go]
-  const changed = new Set(moved.filter((name) => stay.has(name) || (go.has(name) && (come.has(name) || back.has(name)))))
-  const others = (all: Set<string>, besides?: Set<string>) => [...all].filter((name) => !changed.has(name) && !besides?.has(name))
-  return { kept: others(stay), changed: [...changed], again: others(back, come), added: others(come), removed: others(go) }
+  const changed = new Set(
+    moved.filter((name) => stay.has(name) || (go.has(name) && (come.has(name) || back.has(name)))),
+  )
+  const others = (all: Set<string>, besides?: Set<string>) =>
+    [...all].filter((name) => !changed.has(name) && !besides?.has(name))
+  return {
+    kept: others(stay),
+    changed: [...changed],
+    again: others(back, come),
+    added: others(come),
+    removed: others(go),
+  }
 }
 
 const line = (name: string, names: readonly string[], paint: (text: string) => string): string[] =>
@@ -55,7 +70,8 @@ export function progressText(answer: ConfigsAnswer): string {
   const shown = tables.filter(({ table, state }) => wanted.has(table) || (state !== 'done' && state !== 'removing'))
   const width = Math.max(5, ...shown.map(({ table }) => table.length))
   const lines = shown.map(
-    ({ table, progress: part, rows }) => `${printable(table).padEnd(width)} ${bar(part)}  ${count(rows, 'row', 'rows')}`,
+    ({ table, progress: part, rows }) =>
+      `${printable(table).padEnd(width)} ${bar(part)}  ${count(rows, 'row', 'rows')}`,
   )
   lines.push(`${'total'.padEnd(width)} ${bar(progress ?? 0)}`)
   if (waitingFor !== null) lines.push(`waiting for ${waitingFor}`)

@@ -1,4 +1,10 @@
-import type { ConfigsAnswer, ConfigStatus, DeployAnswer, DeployDifference, RollbackAnswer } from '../protocol/messages/admin.ts'
+import type {
+  ConfigsAnswer,
+  ConfigStatus,
+  DeployAnswer,
+  DeployDifference,
+  RollbackAnswer,
+} from '../protocol/messages/admin.ts'
 import { agreed } from './agreed.ts'
 import { readConfigFile } from './config-file.ts'
 import { differenceText, progressText } from './deploy-text.ts'
@@ -30,7 +36,8 @@ export async function deploy(args: readonly string[], terminal: Terminal): Promi
 /** `rockpool rollback`. Returns and throws as `deploy`. */
 export async function rollback(args: readonly string[], terminal: Terminal): Promise<boolean> {
   const options = operatorOptions('rollback', args, process.env)
-  if (options.positionals.length > 0) throw new UsageError('rollback takes no file: it goes back to the sync config that served before')
+  if (options.positionals.length > 0)
+    throw new UsageError('rollback takes no file: it goes back to the sync config that served before')
   return within(options, terminal, null, async (client, say) => {
     const named = options.to === undefined ? '' : `&to=${options.to}`
     const would = await client.ask<RollbackAnswer>('POST', `rollback?dry_run=1${named}`)
@@ -39,7 +46,8 @@ export async function rollback(args: readonly string[], terminal: Terminal): Pro
     if (would.difference) {
       if (would.to) say(`back to deploy ${would.to}`)
       say(differenceText(would.difference, 'previous', paintOf(terminal)))
-    } else say(`deploy ${would.cancelled?.number ?? ''} is in progress; it is cancelled, and the old one continues to serve`)
+    } else
+      say(`deploy ${would.cancelled?.number ?? ''} is in progress; it is cancelled, and the old one continues to serve`)
     if (options.dryRun) return { difference: would.difference, cancelled: would.cancelled }
     if (!(await agreed('Go back?', 'goes back', options, terminal))) return null
     // Names the deploy that the user confirmed, because another one may serve by now.
@@ -77,7 +85,8 @@ async function within(
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     const { code, message, status, findings } = error
-    if (options.json) terminal.out(`${JSON.stringify({ ok: false, error: { code, message, status, findings } }, null, 2)}\n`)
+    if (options.json)
+      terminal.out(`${JSON.stringify({ ok: false, error: { code, message, status, findings } }, null, 2)}\n`)
     else if (source && findings.length > 0) {
       const paint = paintOf(terminal)
       say(findings.map((finding) => frame(source.file, source.yaml, finding, paint)).join('\n\n'))

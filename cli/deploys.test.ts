@@ -2,7 +2,12 @@ import { expect, test } from 'vitest'
 import type { ConfigStatus } from '../protocol/messages/admin.ts'
 import { historyOf, historyText } from './deploys.ts'
 
-const deploy = (number: number, plan: string | null, state: ConfigStatus['state'], more: Partial<ConfigStatus> = {}): ConfigStatus => ({
+const deploy = (
+  number: number,
+  plan: string | null,
+  state: ConfigStatus['state'],
+  more: Partial<ConfigStatus> = {},
+): ConfigStatus => ({
   number,
   origin: 'admin',
   state,
@@ -26,7 +31,9 @@ const history = [
   deploy(3, 'dddddddddddd', 'superseded', { served: null }),
   deploy(2, LEAKED, 'superseded'),
   deploy(1, 'aaaaaaaaaaaa', 'superseded', { origin: 'script' }),
-].map((each) => (each.number === 1 ? Object.fromEntries(Object.entries(each).filter(([name]) => name !== 'by')) : each)) as ConfigStatus[]
+].map((each) =>
+  each.number === 1 ? Object.fromEntries(Object.entries(each).filter(([name]) => name !== 'by')) : each,
+) as ConfigStatus[]
 
 test('the outcome of each deploy; a withdrawn plan is withdrawn in every deploy', () => {
   expect(historyOf({ history }).map(({ number, state }) => [number, state])).toEqual([

@@ -42,14 +42,20 @@ export async function deploys(args: readonly string[], { out, colour }: Terminal
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     const { code, message, status } = error
-    out(options.json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${error.text}\n`)
+    out(
+      options.json
+        ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n`
+        : `${error.text}\n`,
+    )
     return false
   }
 }
 
 /** Newest first. What is withdrawn is a plan: no deploy that has it ever serves again. */
 export function historyOf({ history }: Pick<ConfigsAnswer, 'history'>): Deploy[] {
-  const marks = new Map(history.flatMap(({ plan, withdrawn }) => (plan !== null && withdrawn ? [[plan, withdrawn] as const] : [])))
+  const marks = new Map(
+    history.flatMap(({ plan, withdrawn }) => (plan !== null && withdrawn ? [[plan, withdrawn] as const] : [])),
+  )
   return history.map((config) => {
     const { number, created, served, retired, by, origin, of, plan, error } = config
     const withdrawn = config.withdrawn ?? (plan === null ? undefined : marks.get(plan)) ?? null
@@ -89,7 +95,9 @@ export function historyText(list: readonly Deploy[], paint: Paint): string {
     const colour = deploy && COLOURS[deploy.state]
     const cells = padded(row)
     const state = cells.pop() ?? ''
-    return [...cells, colour === undefined ? state : paint(colour, state), deploy ? noteOf(deploy) : ''].join('  ').trimEnd()
+    return [...cells, colour === undefined ? state : paint(colour, state), deploy ? noteOf(deploy) : '']
+      .join('  ')
+      .trimEnd()
   })
   return [padded(head).join('  ').trimEnd(), ...lines].join('\n')
 }

@@ -34,13 +34,19 @@ const IDLE_POLL_MAX_SECONDS = 60
  * Starts database, edge and example in this order, runs until the signal, and ends them in reverse order. `given` is
  * the result of `readSettings`.
  */
-export async function dev(options: DevOptions, given: Settings, say: (line: string) => void, signal: AbortSignal): Promise<void> {
+export async function dev(
+  options: DevOptions,
+  given: Settings,
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const data = resolve(options.data)
   for (const note of await settingNotes(options, given)) say(`settings   ${note}`)
   const { text: syncConfig, mistakes } = await readSyncConfig(options.syncConfig, given)
   // Where a sync config may serve already, a mistake in the file ends nothing: it is reported, and the old one
   // continues to serve, as when the file is edited.
-  if (mistakes.length > 0 && !existsSync(join(data, 'edge'))) throw new UsageError(`the sync config has errors\n${mistakes.join('\n')}`)
+  if (mistakes.length > 0 && !existsSync(join(data, 'edge')))
+    throw new UsageError(`the sync config has errors\n${mistakes.join('\n')}`)
   if (!(await isFree(options.port))) throw portTaken(options.port)
   const stops: (() => Promise<void>)[] = []
   const guard = startGuard()
@@ -68,7 +74,8 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       await prepareDatabase(databaseUrl, connectSource(databaseUrl, { ca, asIs: true }))
     }
     // Dropped when the edge has ended.
-    const traces = options.databaseUrl === undefined ? null : await tracesOf(data, process.env, { given, example: options.example })
+    const traces =
+      options.databaseUrl === undefined ? null : await tracesOf(data, process.env, { given, example: options.example })
     if (traces) {
       const url = databaseUrl
       stops.push(() => removeTraces(url, ca, traces, say))
@@ -105,7 +112,8 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
     })
     await edge.start()
     const file = configPath(options.syncConfig)
-    for (const line of mistakes.length > 0 ? ['the file has errors, and is not deployed:', ...mistakes] : []) say(`config     ${line}`)
+    for (const line of mistakes.length > 0 ? ['the file has errors, and is not deployed:', ...mistakes] : [])
+      say(`config     ${line}`)
     const taken = (text: string) => noteTaken(data, text)
     const edited = mistakes.length === 0 && (await editedSince(data, syncConfig))
     const watched = watchConfig({ file, text: syncConfig, url, jwtSecret, jwtAudience, say, taken })
@@ -120,7 +128,8 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       say(`example    ${example.url}`)
     }
     say(`status     npx rockpool status${statusOptions(options)}`)
-    const token = () => signToken({ sub: 'rockpool dev', ttlSeconds: 60, claims: { operator: true } }, jwtSecret, jwtAudience)
+    const token = () =>
+      signToken({ sub: 'rockpool dev', ttlSeconds: 60, claims: { operator: true } }, jwtSecret, jwtAudience)
     const deploy = () => watched.deploy()
     await tellStatus({ url, token, file, text: () => watched.text(), edited, deploy, taken, say, signal })
     say('stopping …')
@@ -155,27 +164,37 @@ async function settingNotes({ databaseUrl, jwtSecret, jwtAudience }: DevOptions,
     ...(jwtSecret && { JWT_SECRET: jwtSecret }),
   }
   const found = await checkSettings({ ...given, ...options })
-  const errors = found.filter(({ level }) => level === 'error').map(({ code, message }) => `${code}: ${printable(message)}`)
+  const errors = found
+    .filter(({ level }) => level === 'error')
+    .map(({ code, message }) => `${code}: ${printable(message)}`)
   if (errors.length > 0) throw new UsageError(`the settings cannot be used\n${errors.join('\n')}`)
   return found.filter(({ code }) => code === 'setting-unknown').map(({ message }) => printable(message))
 }
 
 function portTaken(port: number): UsageError {
   const holder = portHolder(port)
-  return new UsageError(`port ${port} is in use${holder === null ? ':' : ` by ${holder}: end it, or`} choose another one with --port`)
+  return new UsageError(
+    `port ${port} is in use${holder === null ? ':' : ` by ${holder}: end it, or`} choose another one with --port`,
+  )
 }
 
-const configPath = (file: string | undefined): string => (file === undefined ? join(ROOT, 'sync-config.yaml') : resolve(file))
+const configPath = (file: string | undefined): string =>
+  file === undefined ? join(ROOT, 'sync-config.yaml') : resolve(file)
 
 /** Returns the text of the sync config, and every error with its place. Throws UsageError when it cannot be read. */
-async function readSyncConfig(file: string | undefined, given: Settings): Promise<{ text: string; mistakes: string[] }> {
+async function readSyncConfig(
+  file: string | undefined,
+  given: Settings,
+): Promise<{ text: string; mistakes: string[] }> {
   const path = configPath(file)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
   })
   const result = compile(text, limitsOf(given))
   const errors = result.ok ? [] : result.errors
-  const mistakes = errors.map((error) => `${path}:${error.place.line}:${error.place.column} ${error.code}: ${error.message}`)
+  const mistakes = errors.map(
+    (error) => `${path}:${error.place.line}:${error.place.column} ${error.code}: ${error.message}`,
+  )
   return { text, mistakes }
 }
 

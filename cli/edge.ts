@@ -161,8 +161,16 @@ export class LocalEdge {
         ...(front === undefined
           ? []
           : [{ type: 'ESModule' as const, path: join(folder, 'front.js'), contents: await readFile(front, 'utf8') }]),
-        { type: 'ESModule', path: join(folder, 'index.js'), contents: await readFile(join(folder, 'index.js'), 'utf8') },
-        ...texts.map((name) => ({ type: 'Text' as const, path: join(folder, name), contents: readFileSync(join(folder, name), 'utf8') })),
+        {
+          type: 'ESModule',
+          path: join(folder, 'index.js'),
+          contents: await readFile(join(folder, 'index.js'), 'utf8'),
+        },
+        ...texts.map((name) => ({
+          type: 'Text' as const,
+          path: join(folder, name),
+          contents: readFileSync(join(folder, name), 'utf8'),
+        })),
       ],
       compatibilityDate: config.compatibility_date ?? '',
       compatibilityFlags: config.compatibility_flags,

@@ -19,7 +19,10 @@ async function evaluate(...args: string[]): Promise<{ code: number; out: string;
   const code = await run(args, { out: (text) => (out += text), err: (text) => (err += text) })
   return { code, out, err }
 }
-const good = file('good.json', JSON.stringify({ yaml: 'bucket_definitions: {a: {data: [SELECT id FROM t]}}', rows: [], requests: [] }))
+const good = file(
+  'good.json',
+  JSON.stringify({ yaml: 'bucket_definitions: {a: {data: [SELECT id FROM t]}}', rows: [], requests: [] }),
+)
 
 test('a case that cannot be evaluated is reported and stops no other', async () => {
   const bad = [

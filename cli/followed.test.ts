@@ -31,14 +31,18 @@ describe('what is reported of replication', () => {
         state === 'starting' ? [`not ready  the source is not followed: ${REASON}`] : [],
       )
     const refusal = { name: 'RockpoolError', code: 'PSYNC_S2201', status: 401, description: 'JWT_KEYS: no' } as const
-    expect(teller.tell({ refusal })).toEqual(['not ready  the source is not followed: PSYNC_S2201: JWT_KEYS: no. It is tried again'])
+    expect(teller.tell({ refusal })).toEqual([
+      'not ready  the source is not followed: PSYNC_S2201: JWT_KEYS: no. It is tried again',
+    ])
     expect(teller.tell(seen('live'))).toEqual(['ready http://x'])
   })
 
   test('later problems, and their end', () => {
     const teller = new Teller('http://x')
     teller.tell(seen('live'))
-    expect(teller.tell(seen('retrying', 'ROCKPOOL_SOURCE_SETTINGS'))).toEqual([`source     it is not followed any more: ${REASON}`])
+    expect(teller.tell(seen('retrying', 'ROCKPOOL_SOURCE_SETTINGS'))).toEqual([
+      `source     it is not followed any more: ${REASON}`,
+    ])
     expect(teller.tell(seen('retrying', 'ROCKPOOL_SOURCE_SETTINGS'))).toEqual([])
     expect(teller.tell(seen('starting'))).toEqual([])
     expect(teller.tell(seen('live'))).toEqual(['source     it is followed again'])
@@ -57,9 +61,14 @@ describe('what is reported of replication', () => {
       progress: 0,
     })
     const tables = [table('public.a', 'copying', 5), table('public.b', 'done', 100)]
-    expect(teller.tell({ ...seen('copying'), copy: { tables, waitingFor: null } })).toEqual(['source     copying the tables …'])
+    expect(teller.tell({ ...seen('copying'), copy: { tables, waitingFor: null } })).toEqual([
+      'source     copying the tables …',
+    ])
     const after = [table('public.a', 'done', 1_234), table('public.b', 'done', 100)]
-    expect(teller.tell({ ...seen('live'), tables: after })).toEqual(['source     copied 1,234 rows, serving', 'ready http://x'])
+    expect(teller.tell({ ...seen('live'), tables: after })).toEqual([
+      'source     copied 1,234 rows, serving',
+      'ready http://x',
+    ])
     expect(teller.tell({ ...seen('live'), tables: after })).toEqual([])
   })
 
@@ -74,7 +83,9 @@ describe('what is reported of replication', () => {
     expect(teller.tell(seen('starting'))).toEqual([])
     expect(teller.tell(seen('idle', undefined, [table]))).toEqual([])
     const other = { table: 'public.a', reason: 'no right' }
-    expect(teller.tell(seen('live', undefined, [other]))).toEqual(['source     table public.a cannot be followed: no right'])
+    expect(teller.tell(seen('live', undefined, [other]))).toEqual([
+      'source     table public.a cannot be followed: no right',
+    ])
     expect(teller.tell(seen('live'))).toEqual(['source     table public.a is no longer refused'])
   })
 })

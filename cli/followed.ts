@@ -11,7 +11,10 @@ const ANSWER_MS = 5_000
 
 /** The part of `/status` that is used here. `tables` is the progress of all tables, when it was requested. */
 export type Seen =
-  | (Pick<ReplicatorStatus, 'state' | 'error' | 'refusedTables'> & { copy?: ReplicatorStatus['copy']; tables?: TableCopyStatus[] })
+  | (Pick<ReplicatorStatus, 'state' | 'error' | 'refusedTables'> & {
+      copy?: ReplicatorStatus['copy']
+      tables?: TableCopyStatus[]
+    })
   | { refusal: ErrorBody }
 
 /** States in which everything was read. `idle`: and no client is connected that would need more. */
@@ -95,7 +98,9 @@ function problemOf(seen: Seen): string | null {
  */
 export function servesOther({ serving, next, failed, yaml }: ConfigsAnswer, file: string, text: string): string | null {
   if (serving === null || next !== null || yaml === text) return null
-  const why = failed?.error ? `; deploy ${failed.number} failed: ${failed.error.code}: ${printable(failed.error.message)}` : ''
+  const why = failed?.error
+    ? `; deploy ${failed.number} failed: ${failed.error.code}: ${printable(failed.error.message)}`
+    : ''
   const how = serving.origin === 'rollback' ? ', a rollback' : ''
   return `config     ${file} is not what serves (that is deploy ${serving.number}${how})${why}. To deploy it: npx rockpool deploy ${file}`
 }
@@ -120,7 +125,17 @@ export interface FollowOptions {
 }
 
 /** Prints the state of replication, and whether the file serves, whenever that changes. Resolves at the signal. */
-export async function tellStatus({ url, token, file, text, edited, deploy, taken, say, signal }: FollowOptions): Promise<void> {
+export async function tellStatus({
+  url,
+  token,
+  file,
+  text,
+  edited,
+  deploy,
+  taken,
+  say,
+  signal,
+}: FollowOptions): Promise<void> {
   const teller = new Teller(url)
   const configs = async (): Promise<ConfigsAnswer | null> => {
     const answer = await ask<ConfigsAnswer>(url, 'admin/sync-config', await token(), signal)
@@ -172,7 +187,8 @@ const seenOf = (status: ReplicatorStatus | { refusal: ErrorBody }, tables: Table
 /**
  * Returns the other text when another one serves or one could not be deployed, or null while a deploy is in progress.
  */
-const placeOf = ({ serving, next, failed }: DeployStatus): string | null => (next === null ? `${serving?.number} ${failed?.number}` : null)
+const placeOf = ({ serving, next, failed }: DeployStatus): string | null =>
+  next === null ? `${serving?.number} ${failed?.number}` : null
 
 /** Returns null when Rockpool does not answer at the moment. */
 async function ask<T extends object>(

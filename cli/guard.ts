@@ -30,7 +30,10 @@ export function startGuard(): Guard {
   let over = false
   let guard: ChildProcess
   const start = (): void => {
-    guard = spawn('sh', ['-c', SCRIPT, 'rockpool-guard', String(process.pid)], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
+    guard = spawn('sh', ['-c', SCRIPT, 'rockpool-guard', String(process.pid)], {
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    })
     guard.stdin?.on('error', () => {})
     guard.once('error', () => {})
     guard.once('exit', () => {

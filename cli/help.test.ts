@@ -70,7 +70,8 @@ test.each(names)('the help of %s says what it does, which variables it takes, an
     if ('env' in declared) expect(help).toContain(`(${declared.env})`)
   }
   expect(overview()).toMatch(new RegExp(`^ {2}rockpool ${command}\\b`, 'm'))
-  for (const line of [...help.split('\n'), ...overview().split('\n').slice(1, -2)]) expect(line.length).toBeLessThanOrEqual(100)
+  for (const line of [...help.split('\n'), ...overview().split('\n').slice(1, -2)])
+    expect(line.length).toBeLessThanOrEqual(100)
 })
 
 test('help is asked for in three ways, and answered by the command itself', async () => {
@@ -81,7 +82,8 @@ test('help is asked for in three ways, and answered by the command itself', asyn
     ['help', 'deploy'],
   ])
     expect(await run(...args)).toEqual({ code: 0, output: `${helpOf('deploy')}\n` })
-  for (const args of [['help'], ['--help'], []]) expect(await run(...args)).toEqual({ code: 0, output: `${overview()}\n` })
+  for (const args of [['help'], ['--help'], []])
+    expect(await run(...args)).toEqual({ code: 0, output: `${overview()}\n` })
   expect(await run('help', 'deplyo')).toEqual({
     code: 2,
     output: 'rockpool: there is no command deplyo, did you mean deploy?; rockpool help lists all\n',

@@ -40,7 +40,9 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       devOptions(rest, process.env)
       const options = devOptions(rest, await readSettings(process.env))
       const { knownSecret, signToken } = await import('./secret.ts')
-      console.log(await signToken(token, options.jwtSecret ?? (await knownSecret(resolve(options.data))), options.jwtAudience))
+      console.log(
+        await signToken(token, options.jwtSecret ?? (await knownSecret(resolve(options.data))), options.jwtAudience),
+      )
       return
     }
     case 'sql': {
@@ -52,7 +54,10 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     case 'check':
     case 'explain': {
       const { check, explain } = await import('./check.ts')
-      const { output, ok } = await (command === 'check' ? check : explain)(args, process.stdout.isTTY === true && !process.env.NO_COLOR)
+      const { output, ok } = await (command === 'check' ? check : explain)(
+        args,
+        process.stdout.isTTY === true && !process.env.NO_COLOR,
+      )
       console.log(output)
       process.exitCode = ok ? 0 : 1
       return
@@ -94,7 +99,10 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     }
     case 'eval': {
       const { run: evaluate } = await import('./eval.ts')
-      process.exitCode = await evaluate(args, { out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text) })
+      process.exitCode = await evaluate(args, {
+        out: (text) => process.stdout.write(text),
+        err: (text) => process.stderr.write(text),
+      })
       return
     }
     case 'version':

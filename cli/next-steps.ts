@@ -1,7 +1,9 @@
 /** One line for each problem that says what to do. docs/errors.md and docs/operations.md say more. */
 const STEPS: Readonly<Record<string, string>> = {
-  ROCKPOOL_SOURCE_UNREACHABLE: 'is Postgres up, and can it be reached from where Rockpool runs? It is tried again by itself',
-  ROCKPOOL_SOURCE_TLS: 'do what the message says, and do not trust what answers until you know why; it is tried again by itself',
+  ROCKPOOL_SOURCE_UNREACHABLE:
+    'is Postgres up, and can it be reached from where Rockpool runs? It is tried again by itself',
+  ROCKPOOL_SOURCE_TLS:
+    'do what the message says, and do not trust what answers until you know why; it is tried again by itself',
   ROCKPOOL_SOURCE_SETTINGS: 'do what the message says; it is tried again by itself',
   ROCKPOOL_SOURCE_CHANGED: 'nothing, if this is the database that is meant: the next session compares every table',
   ROCKPOOL_SLOT_LOST:

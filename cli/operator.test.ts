@@ -49,7 +49,9 @@ describe('an operator token goes nowhere in plain text', () => {
   })
 
   test('also by ROCKPOOL_URL, and with the secret instead of a token', () => {
-    expect(() => operatorOptions('deploy', [], { ROCKPOOL_URL: 'http://sync.example', JWT_SECRET: 'x' })).toThrow(/ROCKPOOL_PLAIN_HTTP/)
+    expect(() => operatorOptions('deploy', [], { ROCKPOOL_URL: 'http://sync.example', JWT_SECRET: 'x' })).toThrow(
+      /ROCKPOOL_PLAIN_HTTP/,
+    )
   })
 
   test('nor to where the server sends it', async () => {
@@ -75,7 +77,8 @@ describe('an address that is not a Rockpool', () => {
 
   test('a web page, or foreign JSON', async () => {
     await serving(
-      (_, response) => response.writeHead(404, { 'content-type': 'text/html' }).end('<!DOCTYPE html><h1>Not Found</h1>'),
+      (_, response) =>
+        response.writeHead(404, { 'content-type': 'text/html' }).end('<!DOCTYPE html><h1>Not Found</h1>'),
       async (port) => {
         await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(
           `http://127.0.0.1:${port} is not a Rockpool: /admin/sync-config was answered 404 with a web page`,
@@ -84,7 +87,10 @@ describe('an address that is not a Rockpool', () => {
     )
     await serving(
       (_, response) => response.end('{"ok":true}'),
-      async (port) => await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(/is not a Rockpool: .* 200 with no answer of ours/),
+      async (port) =>
+        await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(
+          /is not a Rockpool: .* 200 with no answer of ours/,
+        ),
     )
   })
 
@@ -107,7 +113,8 @@ describe('an address that is not a Rockpool', () => {
 })
 
 describe('without a token, and without a secret in the data folder', () => {
-  const asked = (url: string) => OperatorClient.of(operatorOptions('status', ['--url', url, '--data', '/nowhere/data'], {}))
+  const asked = (url: string) =>
+    OperatorClient.of(operatorOptions('status', ['--url', url, '--data', '/nowhere/data'], {}))
 
   test('a wrong port is no matter of secrets', async () => {
     let port = 0
@@ -138,13 +145,17 @@ describe('without a token, and without a secret in the data folder', () => {
 })
 
 test('a token that is refused says that, and which secret it was signed with when it is ours', async () => {
-  const body = { error: { code: 'PSYNC_S2102', description: 'the signature is wrong', status: 401, name: 'RockpoolError' } }
+  const body = {
+    error: { code: 'PSYNC_S2102', description: 'the signature is wrong', status: 401, name: 'RockpoolError' },
+  }
   const told = async (...args: string[]) => {
     let text = ''
     await serving(
       (_, response) => response.writeHead(401).end(JSON.stringify(body)),
       async (port) => {
-        const client = await OperatorClient.of(operatorOptions('status', ['--url', `http://127.0.0.1:${port}`, ...args], {}))
+        const client = await OperatorClient.of(
+          operatorOptions('status', ['--url', `http://127.0.0.1:${port}`, ...args], {}),
+        )
         const error: unknown = await client.ask('GET', 'status').catch((refused: unknown) => refused)
         text = error instanceof Refused ? error.text : String(error)
       },
@@ -164,5 +175,7 @@ test('a token of the environment or of standard input', async () => {
   expect(await tokenFromInput(Readable.from(['a.b.c']))).toBe('a.b.c')
   await expect(tokenFromInput(Readable.from([]))).rejects.toThrow(/no token on standard input/)
   await expect(tokenFromInput(Readable.from(['x'.repeat(40_000)]))).rejects.toThrow(/no token on standard input/)
-  await expect(OperatorClient.of({ ...options('https://sync.example'), token: 'a\u0000b' })).rejects.toThrow(/characters that no token has/)
+  await expect(OperatorClient.of({ ...options('https://sync.example'), token: 'a\u0000b' })).rejects.toThrow(
+    /characters that no token has/,
+  )
 })

@@ -111,7 +111,8 @@ function deployNumber(text: string | undefined): number | undefined {
 function checkUrl(text: string): void {
   const url = URL.canParse(text) ? new URL(text) : null
   if (!url || !/^https?:$/.test(url.protocol)) throw new UsageError('--url must begin with https:// or http://')
-  if (url.username !== '' || url.password !== '') throw new UsageError('--url must have no user or password; the token says who you are')
+  if (url.username !== '' || url.password !== '')
+    throw new UsageError('--url must have no user or password; the token says who you are')
   if (url.protocol === 'https:' || isLoopback(text)) return
   throw new UsageError(`the operator's token would go to ${url.host} in plain text: --url must begin with https://`, {
     code: 'ROCKPOOL_PLAIN_HTTP',
@@ -198,16 +199,27 @@ export class OperatorClient {
       return signToken({ sub: 'operator', ttlSeconds: TOKEN_SECONDS, claims: { operator: true } }, secret, audience)
     }
     const used = token === '-' ? await tokenFromInput(process.stdin) : (token ?? (await signed()))
-    if (!/^[\x21-\x7e]+$/.test(used)) throw new UsageError('the token has characters that no token has: is it complete?')
+    if (!/^[\x21-\x7e]+$/.test(used))
+      throw new UsageError('the token has characters that no token has: is it complete?')
     return new OperatorClient(url, used, signedWith)
   }
 
   /** Throws Refused for an error of the server, UsageError when there is no server. */
-  async ask<T>(method: AdminMethod, path: string, body?: string, { answerMs = ANSWER_MS, headers = {} }: AskOptions = {}): Promise<T> {
+  async ask<T>(
+    method: AdminMethod,
+    path: string,
+    body?: string,
+    { answerMs = ANSWER_MS, headers = {} }: AskOptions = {},
+  ): Promise<T> {
     const { response, text } = await fetched(`${this.#url}/admin/${path}`, {
       method,
       // A page of another origin cannot say these without asking first, and is told no.
-      headers: { authorization: `Token ${this.#token}`, 'x-rockpool-admin': '1', 'content-type': 'application/json', ...headers },
+      headers: {
+        authorization: `Token ${this.#token}`,
+        'x-rockpool-admin': '1',
+        'content-type': 'application/json',
+        ...headers,
+      },
       signal: AbortSignal.timeout(answerMs),
       ...(method === 'GET' ? {} : { body: body ?? '{}' }),
     })
@@ -228,7 +240,9 @@ async function fetched(address: string, init: RequestInit): Promise<{ response: 
     return { response, text: await response.text() }
   } catch (error) {
     const local = isLoopback(address) ? '; is rockpool dev running?' : ''
-    throw new UsageError(`${new URL(address).origin} cannot be reached: ${unreachable(error)}${local}`, { cause: error })
+    throw new UsageError(`${new URL(address).origin} cannot be reached: ${unreachable(error)}${local}`, {
+      cause: error,
+    })
   }
 }
 
@@ -245,7 +259,8 @@ async function secretOf(folder: string, url: string): Promise<string> {
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     const { response, text } = await fetched(`${url}${PROBE}`, { signal: AbortSignal.timeout(PROBE_MS) })
-    if (!response.ok || !('data' in (json(text) ?? {}))) throw new UsageError(`${url} ${otherServer(response, PROBE, text)}`)
+    if (!response.ok || !('data' in (json(text) ?? {})))
+      throw new UsageError(`${url} ${otherServer(response, PROBE, text)}`)
     throw new UsageError(`${error.message}. If JWT_SECRET was set where that Rockpool was started, set it here too`)
   }
 }
@@ -261,7 +276,8 @@ export async function tokenFromInput(input: AsyncIterable<Buffer | string>): Pro
     if (text.includes('\n') || text.length > MAX_TOKEN_CHARACTERS) break
   }
   const token = text.split('\n')[0]?.trim() ?? ''
-  if (token === '' || token.length > MAX_TOKEN_CHARACTERS) throw new UsageError('--token - : there is no token on standard input')
+  if (token === '' || token.length > MAX_TOKEN_CHARACTERS)
+    throw new UsageError('--token - : there is no token on standard input')
   return token
 }
 

@@ -29,14 +29,16 @@ export interface DevOptions {
  */
 export function devOptions(args: readonly string[], given: Settings): DevOptions {
   const { positionals, text, flag: isGiven } = parse('dev', args)
-  if (positionals.length > 0) throw new UsageError(`dev takes no argument, but got ${positionals[0]}; see rockpool help dev`)
+  if (positionals.length > 0)
+    throw new UsageError(`dev takes no argument, but got ${positionals[0]}; see rockpool help dev`)
   const value = (name: OptionName): string | undefined => (text(name) ?? settingOf(given, name)) || undefined
   const flag = (name: OptionName): boolean => isGiven(name) || /^(1|true|yes)$/i.test(settingOf(given, name) ?? '')
   const databaseUrl = value('database-url')
   if (databaseUrl !== undefined && !/^postgres(ql)?:\/\//.test(databaseUrl))
     throw new UsageError('--database-url must begin with postgres://')
   const syncConfig = value('sync-config')
-  if (syncConfig?.includes('\n')) throw new UsageError('SYNC_CONFIG contains YAML: rockpool dev takes a file, --sync-config FILE')
+  if (syncConfig?.includes('\n'))
+    throw new UsageError('SYNC_CONFIG contains YAML: rockpool dev takes a file, --sync-config FILE')
   const jwtSecret = value('jwt-secret')
   if (jwtSecret !== undefined) checkSecret(jwtSecret)
   return {

@@ -39,10 +39,14 @@ test('what belongs to this folder is dropped; named slots and publications stay,
 })
 
 test('a foreign publication is not touched, and a silent database does not delay the end', async () => {
-  expect(await removed(postgres.url, { ...traces, publication: undefined })).toEqual(['database   the slot mine is dropped'])
+  expect(await removed(postgres.url, { ...traces, publication: undefined })).toEqual([
+    'database   the slot mine is dropped',
+  ])
   const gone = await removed('postgres://a:b@127.0.0.1:1/none?sslmode=disable', traces)
   expect(gone).toEqual([
-    expect.stringMatching(/^database {3}the slot mine stays, .*SELECT pg_drop_replication_slot\('mine'\) \(it could not be dropped: /),
+    expect.stringMatching(
+      /^database {3}the slot mine stays, .*SELECT pg_drop_replication_slot\('mine'\) \(it could not be dropped: /,
+    ),
     expect.stringMatching(
       /^database {3}the publication my_tables stays, .*DROP PUBLICATION IF EXISTS my_tables \(it could not be dropped: /,
     ),

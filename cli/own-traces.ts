@@ -31,7 +31,11 @@ export interface Traces {
  * slot take changes from each other, and two that maintain one publication for different sync configs take tables from
  * each other. `[vars]` names those of the deployment, so it is ignored for these.
  */
-export async function tracesOf(data: string, env: Settings, { given, example }: { given: Settings; example: boolean }): Promise<Traces> {
+export async function tracesOf(
+  data: string,
+  env: Settings,
+  { given, example }: { given: Settings; example: boolean },
+): Promise<Traces> {
   const own = await ownName(data)
   const [slot, publication] = [textOf(env, 'SLOT'), textOf(env, 'OWN_PUBLICATION')]
   return {
@@ -61,14 +65,22 @@ async function ownName(data: string): Promise<string> {
 }
 
 /** Called when everything else has ended. Prints what stays in the database, and how to remove it. Always resolves. */
-export async function removeTraces(url: string, ca: string | undefined, traces: Traces, say: (line: string) => void): Promise<void> {
+export async function removeTraces(
+  url: string,
+  ca: string | undefined,
+  traces: Traces,
+  say: (line: string) => void,
+): Promise<void> {
   const { slot, publication, ownSlot, ownPublication, example } = traces
   const sql = connectSource(url, { ca, max: 1 })
   const over = AbortSignal.timeout(LONGEST_MS)
   const remove = async ({ what, own, harm, statement, work }: Trace): Promise<void> => {
     const failed = own ? await failureOf(work, over) : ''
     if (failed === null) say(`database   ${what} is dropped`)
-    else say(`database   ${what} stays, and ${harm}: ${statement}${failed === '' ? '' : ` (it could not be dropped: ${failed})`}`)
+    else
+      say(
+        `database   ${what} stays, and ${harm}: ${statement}${failed === '' ? '' : ` (it could not be dropped: ${failed})`}`,
+      )
   }
   await remove({
     what: `the slot ${slot}`,
@@ -80,7 +92,13 @@ export async function removeTraces(url: string, ca: string | undefined, traces: 
   if (publication !== undefined) {
     const statement = `DROP PUBLICATION IF EXISTS ${publication}`
     const harm = 'costs nothing while nobody uses it'
-    await remove({ what: `the publication ${publication}`, own: ownPublication, harm, statement, work: () => sql.unsafe(statement) })
+    await remove({
+      what: `the publication ${publication}`,
+      own: ownPublication,
+      harm,
+      statement,
+      work: () => sql.unsafe(statement),
+    })
   }
   if (ownSlot && !over.aborted && (await unread(sql, EARLIER_SLOT).catch(() => false))) {
     say(
@@ -130,4 +148,6 @@ async function dropReleased(sql: Sql, slot: string): Promise<void> {
 }
 
 const unread = async (sql: Sql, slot: string): Promise<boolean> =>
-  (await sql`SELECT FROM pg_replication_slots WHERE slot_name = ${slot} AND NOT active AND database = current_database()`).length > 0
+  (
+    await sql`SELECT FROM pg_replication_slots WHERE slot_name = ${slot} AND NOT active AND database = current_database()`
+  ).length > 0

@@ -24,14 +24,16 @@ function fromProc(port: number): number | null {
     ),
   )
   if (sockets.size === 0) return null
-  const holds = (pid: string) => entries(`/proc/${pid}/fd`).some((file) => sockets.has(target(`/proc/${pid}/fd/${file}`)))
+  const holds = (pid: string) =>
+    entries(`/proc/${pid}/fd`).some((file) => sockets.has(target(`/proc/${pid}/fd/${file}`)))
   const pid = entries('/proc').find((name) => /^\d+$/.test(name) && holds(name))
   return pid === undefined ? null : Number(pid)
 }
 
 /** On macOS, which has no /proc, asks `lsof`. */
 function fromLsof(port: number): number | null {
-  const pid = spawnSync('lsof', ['-nP', `-iTCP:${port}`, '-sTCP:LISTEN', '-t'], { encoding: 'utf8' }).stdout?.split('\n')[0] ?? ''
+  const pid =
+    spawnSync('lsof', ['-nP', `-iTCP:${port}`, '-sTCP:LISTEN', '-t'], { encoding: 'utf8' }).stdout?.split('\n')[0] ?? ''
   return /^\d+$/.test(pid) ? Number(pid) : null
 }
 

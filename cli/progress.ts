@@ -60,4 +60,5 @@ export const bar = (progress: number): string => {
 }
 
 /** 1 row, 2,000 rows. */
-export const count = (n: number, one: string, many: string): string => `${n.toLocaleString('en')} ${n === 1 ? one : many}`
+export const count = (n: number, one: string, many: string): string =>
+  `${n.toLocaleString('en')} ${n === 1 ? one : many}`

@@ -24,7 +24,9 @@ export async function revive({ name, start, over, log }: Revival, firstWaitMs = 
       return
     } catch (error) {
       if (over()) return
-      log(`${name} could not be started, the next try is in ${wait / 1000} s: ${error instanceof Error ? error.message : String(error)}`)
+      log(
+        `${name} could not be started, the next try is in ${wait / 1000} s: ${error instanceof Error ? error.message : String(error)}`,
+      )
       await new Promise((resolve) => setTimeout(resolve, wait))
     }
   }

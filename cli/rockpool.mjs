@@ -24,6 +24,7 @@ else if (isNew) await import('./main.ts')
 else {
   const child = spawn(newNode(), [main, ...args], { stdio: 'inherit' })
   // Ctrl-C goes to the whole process group. A signal to this process alone is passed on.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => signal !== 'SIGINT' && child.kill(signal))
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+    process.on(signal, () => signal !== 'SIGINT' && child.kill(signal))
   child.once('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)))
 }

@@ -16,7 +16,9 @@ const read = async (data: string): Promise<string> => (await readFile(fileOf(dat
 export async function knownSecret(data: string): Promise<string> {
   const known = await read(data)
   if (known !== '') return known
-  throw new UsageError(`there is no secret in ${data}: rockpool dev makes it there; --data names another folder, --jwt-secret a secret`)
+  throw new UsageError(
+    `there is no secret in ${data}: rockpool dev makes it there; --data names another folder, --jwt-secret a secret`,
+  )
 }
 
 /** Returns the development secret of a data folder, which is made once. */
@@ -30,7 +32,11 @@ export async function developmentSecret(data: string): Promise<string> {
 }
 
 /** `audience` is one audience, or several separated by commas, which are all used. */
-export function signToken({ sub, ttlSeconds, claims }: TokenOptions, secret: string, audience: string): Promise<string> {
+export function signToken(
+  { sub, ttlSeconds, claims }: TokenOptions,
+  secret: string,
+  audience: string,
+): Promise<string> {
   return new SignJWT(claims)
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(sub)

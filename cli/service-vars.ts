@@ -50,7 +50,8 @@ type Given = z.infer<typeof text>
 export function serviceVars(yaml: string): string {
   const document = parseDocument(yaml, { customTags: [ENVIRONMENT_TAG], logLevel: 'silent' })
   const { client_auth: auth, api } = SERVICE.parse(document.toJS() ?? {})
-  const ranges = isOn(auth.block_local_jwks) && auth.jwks_reject_ip_ranges === undefined ? ['local'] : auth.jwks_reject_ip_ranges
+  const ranges =
+    isOn(auth.block_local_jwks) && auth.jwks_reject_ip_ranges === undefined ? ['local'] : auth.jwks_reject_ip_ranges
   const isSymmetric = JSON.stringify(auth.jwks ?? null).includes('"k":')
   const lines = [
     '[vars]',
@@ -58,10 +59,14 @@ export function serviceVars(yaml: string): string {
     ...setting('JWKS_URL', auth.jwks_uri),
     ...setting('JWKS_REJECT_IP_RANGES', ranges),
     ...(isOn(auth.supabase) ? ['# SUPABASE_URL = "https://….supabase.co": the address of your project'] : []),
-    ...(isOn(auth.jwks) && !isSymmetric ? ['# JWT_KEYS = \'{"keys": [ … ]}\': the keys of client_auth.jwks, as JSON'] : []),
+    ...(isOn(auth.jwks) && !isSymmetric
+      ? ['# JWT_KEYS = \'{"keys": [ … ]}\': the keys of client_auth.jwks, as JSON']
+      : []),
     ...setting('MAX_BUCKETS', list(api.parameters.max_buckets_per_connection)),
     ...setting('MAX_LOOKUP_ROWS', list(api.parameters.max_parameter_query_results)),
-    ...(isOn(api.tokens) ? ['# OPERATOR_KEYS and OPERATOR_AUDIENCE: operators have tokens that are signed (docs/auth.md)'] : []),
+    ...(isOn(api.tokens)
+      ? ['# OPERATOR_KEYS and OPERATOR_AUDIENCE: operators have tokens that are signed (docs/auth.md)']
+      : []),
   ]
   const secrets = [
     'DATABASE_URL',
@@ -73,7 +78,11 @@ export function serviceVars(yaml: string): string {
 
 /** Returns whether a value switches its setting off: an empty list, false, or nothing. */
 const isOn = (value: unknown): boolean =>
-  value !== undefined && value !== null && value !== false && value !== '' && !(Array.isArray(value) && value.length === 0)
+  value !== undefined &&
+  value !== null &&
+  value !== false &&
+  value !== '' &&
+  !(Array.isArray(value) && value.length === 0)
 
 const list = (value: Given | undefined): Given[] | undefined => (value === undefined ? undefined : [value])
 
@@ -81,7 +90,8 @@ const list = (value: Given | undefined): Given[] | undefined => (value === undef
 function setting(name: string, values: readonly Given[] | undefined, otherwise?: string): string[] {
   if (values === undefined || values.length === 0) return otherwise === undefined ? [] : [otherwise]
   const variables = values.flatMap((value) => (value instanceof FromEnvironment ? [value.variable] : []))
-  if (variables.length > 0) return [`# ${name} = "…": what ${variables.map((variable) => `$${variable}`).join(', ')} is there`]
+  if (variables.length > 0)
+    return [`# ${name} = "…": what ${variables.map((variable) => `$${variable}`).join(', ')} is there`]
   const [only] = values
   return [`${name} = ${values.length === 1 && typeof only === 'number' ? only : JSON.stringify(values.join(','))}`]
 }

@@ -39,14 +39,22 @@ test('what dev creates in a foreign database belongs to its data folder, regardl
   const { PUBLICATION: _, ...without } = given
   expect(await tracesOf(data, {}, { given: without, example: false })).toEqual({ ...traces, publication: traces.slot })
   const named = await tracesOf(data, { SLOT: 'mine', OWN_PUBLICATION: 'my_tables' }, { given: without, example: true })
-  expect(named).toEqual({ slot: 'mine', ownSlot: false, publication: 'my_tables', ownPublication: false, example: true })
+  expect(named).toEqual({
+    slot: 'mine',
+    ownSlot: false,
+    publication: 'my_tables',
+    ownPublication: false,
+    example: true,
+  })
   expect(traceBindings(named)).toEqual({ SLOT: 'mine', OWN_PUBLICATION: 'my_tables' })
   expect((await tracesOf(join(directory, 'other'), {}, { given, example: false })).slot).not.toBe(traces.slot)
 })
 
 test('a token is signed with a secret that is there; none is made for it', async () => {
   const data = join(directory, 'secrets')
-  await expect(knownSecret(data)).rejects.toThrow(/there is no secret in .*secrets: rockpool dev makes it there; --data/)
+  await expect(knownSecret(data)).rejects.toThrow(
+    /there is no secret in .*secrets: rockpool dev makes it there; --data/,
+  )
   expect(await readdir(directory)).not.toContain('secrets')
   const secret = await developmentSecret(data)
   expect(await knownSecret(data)).toBe(secret)

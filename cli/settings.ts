@@ -20,13 +20,18 @@ const LONG_NAME = 8
 export async function readSettings(env: Variables): Promise<Settings> {
   const here = resolve('wrangler.toml')
   const { unstable_readConfig } = await import('wrangler')
-  const { vars } = unstable_readConfig({ config: existsSync(here) ? here : join(ROOT, 'wrangler.toml') }, { hideWarnings: true })
+  const { vars } = unstable_readConfig(
+    { config: existsSync(here) ? here : join(ROOT, 'wrangler.toml') },
+    { hideWarnings: true },
+  )
   return { ...vars, ...Object.fromEntries(Object.entries(env).filter(([, value]) => !isMissing(value))) }
 }
 
 /** Returns only the settings, as bindings of the script. */
 export const declared = (given: Settings): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(given).filter(([name, value]) => Object.hasOwn(SETTINGS, name) && !isMissing(value)))
+  Object.fromEntries(
+    Object.entries(given).filter(([name, value]) => Object.hasOwn(SETTINGS, name) && !isMissing(value)),
+  )
 
 /** Returns a setting as text, or undefined when it is not given. */
 export function textOf(given: Settings, name: string): string | undefined {

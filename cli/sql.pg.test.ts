@@ -13,6 +13,7 @@ test('columns of one name are all shown', async () => {
 })
 
 test('statements run one after the other; those without rows show their command', async () => {
-  const text = 'CREATE TEMP TABLE t (id int); INSERT INTO t VALUES (1), (2); SELECT id FROM t; SELECT id FROM t WHERE false'
+  const text =
+    'CREATE TEMP TABLE t (id int); INSERT INTO t VALUES (1), (2); SELECT id FROM t; SELECT id FROM t WHERE false'
   expect(await printed(text)).toBe('INSERT 2\nid\n--\n1\n2\n(2 rows)\nid\n--\n(0 rows)')
 })

@@ -114,11 +114,16 @@ export function reportOf(status: OperatorStatus, url: string, clock: number = Da
       number: status.checkpoint,
       committed: status.lastCommit,
       comparing: comparing?.fraction ?? null,
-      ageSeconds: status.lastCommit === null ? null : Math.max(0, Math.round((Date.parse(at) - Date.parse(status.lastCommit)) / 1_000)),
+      ageSeconds:
+        status.lastCommit === null
+          ? null
+          : Math.max(0, Math.round((Date.parse(at) - Date.parse(status.lastCommit)) / 1_000)),
     },
     tables: {
       followed: status.followedTables,
-      copying: (copy?.tables ?? []).flatMap(({ table, state, progress }) => (state === 'done' ? [] : [{ table, progress }])),
+      copying: (copy?.tables ?? []).flatMap(({ table, state, progress }) =>
+        state === 'done' ? [] : [{ table, progress }],
+      ),
       waitingFor: copy?.waitingFor ?? null,
       refused: status.refusedTables.map(({ table, reason }) => ({ table, reason })),
     },
@@ -147,15 +152,20 @@ function problemsOf(status: OperatorStatus): ReportedProblem[] {
   const { problem } = source.look ?? { problem: null }
   if (problem) found.push([problem.code, problem.message])
   if (error && error.code !== problem?.code) found.push([error.code, error.message])
-  if (slot?.level === 'much' || slot?.level === 'over') found.push(['ROCKPOOL_WAL_KEPT', `the slot ${slot.name} keeps much WAL`])
+  if (slot?.level === 'much' || slot?.level === 'over')
+    found.push(['ROCKPOOL_WAL_KEPT', `the slot ${slot.name} keeps much WAL`])
   for (const { table, reason } of refusedTables) found.push(['ROCKPOOL_TABLE_REFUSED', `${table}: ${reason}`])
   for (const { bucket, state } of fencedBuckets) found.push(['ROCKPOOL_BUCKET_FENCED', `${bucket}: ${state}`])
   for (const { bucket, attempts, error: reason } of failingBuckets)
     found.push(['ROCKPOOL_BUCKET_FAILING', `${bucket}: ${reason} (${attempts} attempts)`])
   const failed = deploy.failed?.error
-  if (failed && error?.code !== failed.code) found.push([failed.code, `deploy ${deploy.failed?.number ?? ''} failed: ${failed.message}`])
+  if (failed && error?.code !== failed.code)
+    found.push([failed.code, `deploy ${deploy.failed?.number ?? ''} failed: ${failed.message}`])
   if (verify?.state === 'done' && verify.found > verify.mended)
-    found.push(['ROCKPOOL_DIFFERENCES', `the verification has found ${verify.found - verify.mended} that are not repaired`])
+    found.push([
+      'ROCKPOOL_DIFFERENCES',
+      `the verification has found ${verify.found - verify.mended} that are not repaired`,
+    ])
   return found.map(([code, message]) => ({ code, message, next: nextStep(code) }))
 }
 

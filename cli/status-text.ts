@@ -25,10 +25,15 @@ export function statusText(report: Report, paint: Paint): string {
     line('buckets', bucketsText(buckets)),
     line('streams', streams === null ? '?' : `${streams.toLocaleString('en')} open`),
     line('config', configText(report)),
-    ...shown(problems, ({ code, message, next }) => line('problem', `${paint(RED, code)}: ${short(message)}\n${line('', `→ ${next}`)}`)),
+    ...shown(problems, ({ code, message, next }) =>
+      line('problem', `${paint(RED, code)}: ${short(message)}\n${line('', `→ ${next}`)}`),
+    ),
     ...shown(noted, ({ code, count: n, last, reason }) => {
       const when = last === null ? '' : `, last ${ago(report, last)}`
-      return line('noted', `${paint(YELLOW, code)} ${count(n, 'time', 'times')}${when}${reason === null ? '' : `: ${short(reason)}`}`)
+      return line(
+        'noted',
+        `${paint(YELLOW, code)} ${count(n, 'time', 'times')}${when}${reason === null ? '' : `: ${short(reason)}`}`,
+      )
     }),
     ...notes.map((note) => line('note', printable(note))),
   ].join('\n')
@@ -46,7 +51,10 @@ function slotText({ slot, source }: Report): string {
   const { name, retainedBytes, limitBytes, lagBytes, walStatus, awaitedStandbys } = slot
   const limit = limitBytes === null ? '' : ` of ${size(limitBytes)} (WAL_KEEP_GB)`
   const measured = source.reachable === false ? ', when it was measured last' : ''
-  const waits = awaitedStandbys === null ? '' : `; Postgres waits for a standby (synchronized_standby_slots: ${printable(awaitedStandbys)})`
+  const waits =
+    awaitedStandbys === null
+      ? ''
+      : `; Postgres waits for a standby (synchronized_standby_slots: ${printable(awaitedStandbys)})`
   return `${printable(name)} keeps ${size(retainedBytes)} of WAL${limit}, ${size(lagBytes)} not read; wal_status ${walStatus ?? '?'}${waits}${measured}`
 }
 
@@ -61,7 +69,8 @@ const MEANINGS = {
 
 function replicationText(report: Report): string {
   const { state, reason, failures, nextSession } = report.replication
-  const why = reason === null ? MEANINGS[state] : `${short(reason)}${failures > 1 ? ` (${failures} sessions in a row)` : ''}`
+  const why =
+    reason === null ? MEANINGS[state] : `${short(reason)}${failures > 1 ? ` (${failures} sessions in a row)` : ''}`
   return `${state}: ${why}${nextSession === null ? '' : `; the next session begins ${inTime(report, nextSession)}`}`
 }
 
@@ -103,7 +112,8 @@ const line = (label: string, text: string): string => label.padEnd(WIDTH) + text
 
 function shown<T>(all: readonly T[], text: (each: T) => string): string[] {
   const lines = all.slice(0, MOST).map(text)
-  if (all.length > MOST) lines.push(line('', `… and ${count(all.length - MOST, 'further one', 'further ones')} (--json)`))
+  if (all.length > MOST)
+    lines.push(line('', `… and ${count(all.length - MOST, 'further one', 'further ones')} (--json)`))
   return lines
 }
 
@@ -124,7 +134,8 @@ function size(bytes: number): string {
 const since = ({ at }: Report, time: string): number => Date.parse(at) - Date.parse(time)
 const age = (report: Report, time: string): string => duration(Math.max(0, since(report, time)))
 const ago = (report: Report, time: string): string => `${age(report, time)} ago`
-const inTime = (report: Report, time: string): string => (since(report, time) >= 0 ? 'now' : `in ${duration(-since(report, time))}`)
+const inTime = (report: Report, time: string): string =>
+  since(report, time) >= 0 ? 'now' : `in ${duration(-since(report, time))}`
 
 function duration(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1_000)

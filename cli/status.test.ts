@@ -5,6 +5,8 @@ import { status } from './status.ts'
 import { reportOf } from './status-report.ts'
 import { statusText } from './status-text.ts'
 
+// The file is long because each state has its own screen, made from one status.
+
 const AT = '2026-11-29T12:00:00.000Z'
 const slot: SlotStatus = {
   name: 'rockpool',
@@ -23,7 +25,13 @@ const source = (change: Partial<NonNullable<OperatorStatus['source']['look']>> =
   position: '0/16B3748',
   lag: { bytes: 0 },
   health: slot,
-  settings: { host: 'db.example:5432', database: 'app', slot: 'rockpool', walKeepBytes: 10 * 1024 ** 3, walPolicy: 'keep' },
+  settings: {
+    host: 'db.example:5432',
+    database: 'app',
+    slot: 'rockpool',
+    walKeepBytes: 10 * 1024 ** 3,
+    walPolicy: 'keep',
+  },
   look: { ...look, ...change },
 })
 
@@ -79,8 +87,12 @@ function healthy(change: Partial<OperatorStatus> = {}): OperatorStatus {
   }
 }
 const plain = (_: number, text: string) => text
-const shown = (change: Partial<OperatorStatus> = {}) => statusText(reportOf(healthy(change), 'https://sync.example'), plain)
-const idle = { state: 'idle', session: { ...healthy().session, since: null, next: '2026-11-29T12:42:00.000Z' } } as const
+const shown = (change: Partial<OperatorStatus> = {}) =>
+  statusText(reportOf(healthy(change), 'https://sync.example'), plain)
+const idle = {
+  state: 'idle',
+  session: { ...healthy().session, since: null, next: '2026-11-29T12:42:00.000Z' },
+} as const
 
 describe('one screen', () => {
   test('a Postgres that waits for a standby is reported as such', () => {
@@ -131,7 +143,9 @@ describe('one screen', () => {
     expect(text).toContain('source       postgres at db.example:5432/app, does not answer\n')
     expect(text).toContain('wal_status reserved, when it was measured last\n')
     expect(text).toContain('replication  idle: nobody is connected; the next session begins in 42 min\n')
-    expect(text).toContain('problem      ROCKPOOL_SOURCE_UNREACHABLE: db.example:5432 refuses\n             → is Postgres up, ')
+    expect(text).toContain(
+      'problem      ROCKPOOL_SOURCE_UNREACHABLE: db.example:5432 refuses\n             → is Postgres up, ',
+    )
   })
 
   test('when the slot is lost', () => {
@@ -145,7 +159,14 @@ describe('one screen', () => {
 
   test('copied and refused tables, a deploy in progress, and recorded problems', () => {
     const table = { state: 'copying', block: 1, blocks: 2, rows: 10 } as const
-    const noted = { code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.a', key: '1', reason: 'too \u001b[2Jlarge', first: AT, count: 3 } as const
+    const noted = {
+      code: 'ROCKPOOL_ROW_SKIPPED',
+      table: 'public.a',
+      key: '1',
+      reason: 'too \u001b[2Jlarge',
+      first: AT,
+      count: 3,
+    } as const
     const text = shown({
       copy: { tables: [{ ...table, table: 'public.todos', progress: 0.43 }], waitingFor: 'a lock' },
       refusedTables: Array.from({ length: 7 }, (_, i) => ({ table: `public.t${i}`, reason: 'no key' })),
@@ -161,17 +182,22 @@ describe('one screen', () => {
     const noted = { code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.a', key: '1', first: AT, last: AT, count: 3 } as const
     const old = { ...noted, reason: 'of the old one', replaced: true } as const
     const counts = { ROCKPOOL_ROW_SKIPPED: 9 }
-    expect(shown({ diagnostics: { counts, recent: [old, { ...noted, reason: 'of now' }] } })).toMatch(/: public\.a: of now$/m)
+    expect(shown({ diagnostics: { counts, recent: [old, { ...noted, reason: 'of now' }] } })).toMatch(
+      /: public\.a: of now$/m,
+    )
     expect(shown({ diagnostics: { counts, recent: [old] } })).toMatch(
       /: public\.a: of the old one \(of a sync config that was replaced and serves nobody\)$/m,
     )
   })
 
   test('recorded problems that are over do not count, present ones do', () => {
-    const problems = (change: Partial<OperatorStatus>) => reportOf(healthy(change), 'u').problems.map(({ code }) => code)
+    const problems = (change: Partial<OperatorStatus>) =>
+      reportOf(healthy(change), 'u').problems.map(({ code }) => code)
     expect(problems({ diagnostics: { counts: { ROCKPOOL_SOURCE_UNREACHABLE: 3 }, recent: [] } })).toEqual([])
     expect(problems({ slot: { ...slot, level: 'over' } })).toEqual(['ROCKPOOL_WAL_KEPT'])
-    expect(problems({ fencedBuckets: [{ bucket: 'b', since: AT, state: 'silent' }] })).toEqual(['ROCKPOOL_BUCKET_FENCED'])
+    expect(problems({ fencedBuckets: [{ bucket: 'b', since: AT, state: 'silent' }] })).toEqual([
+      'ROCKPOOL_BUCKET_FENCED',
+    ])
     const error = { code: 'ROCKPOOL_SYNC_CONFIG', message: 'line 4' }
     const serving = healthy().deploy.serving
     const failed = serving && { ...serving, number: 8, state: 'failed' as const, error }
@@ -195,9 +221,11 @@ describe('the command', () => {
       output += text
       if (args.includes('--watch') && asked.length >= 2) stop.abort()
     }
-    const code = await status([url, '--token', 'x', ...args], { out, interactive: false, colour: false }, stop.signal).finally(() =>
-      server.close(),
-    )
+    const code = await status(
+      [url, '--token', 'x', ...args],
+      { out, interactive: false, colour: false },
+      stop.signal,
+    ).finally(() => server.close())
     return { code, output, asked, url }
   }
   const refusal = {
@@ -207,7 +235,11 @@ describe('the command', () => {
 
   test('ends with 0 when all is well, with 1 when there is a problem, with 2 when it is refused', async () => {
     const well = await run({ status: 200, body: { data: healthy() } })
-    expect([well.code, well.output, well.asked]).toEqual([0, expect.stringContaining(`${well.url}  well\n`), ['GET /admin/status Token x']])
+    expect([well.code, well.output, well.asked]).toEqual([
+      0,
+      expect.stringContaining(`${well.url}  well\n`),
+      ['GET /admin/status Token x'],
+    ])
     const refused = [{ table: 'public.a', reason: 'no key' }]
     expect((await run({ status: 200, body: { data: healthy({ refusedTables: refused }) } })).code).toBe(1)
     const no = await run(refusal)
@@ -229,7 +261,14 @@ describe('the command', () => {
       deploying: null,
       noted: [],
       notes: [],
-      source: { kind: 'postgres', host: 'db.example:5432', database: 'app', version: '18.1', reachable: true, milliseconds: 12 },
+      source: {
+        kind: 'postgres',
+        host: 'db.example:5432',
+        database: 'app',
+        version: '18.1',
+        reachable: true,
+        milliseconds: 12,
+      },
       slot: {
         name: 'rockpool',
         walStatus: 'reserved',
@@ -243,18 +282,26 @@ describe('the command', () => {
       tables: { followed: 12, copying: [], waitingFor: null, refused: [] },
       config: { number: 7, origin: 'rollback', since: '2026-11-29T09:00:00.000Z', by: 'ann', plan: 'abc' },
     })
-    expect(JSON.parse((await run(refusal, '--json')).output)).toMatchObject({ ok: false, error: { code: 'ROCKPOOL_OPERATOR' } })
+    expect(JSON.parse((await run(refusal, '--json')).output)).toMatchObject({
+      ok: false,
+      error: { code: 'ROCKPOOL_OPERATOR' },
+    })
   })
 
   test('--watch redraws until it is ended, also while the edge cannot be asked', async () => {
-    const well = await run({ status: 200, body: { data: healthy({ refusedTables: [{ table: 'a', reason: 'b' }] }) } }, '--watch')
+    const well = await run(
+      { status: 200, body: { data: healthy({ refusedTables: [{ table: 'a', reason: 'b' }] }) } },
+      '--watch',
+    )
     expect([well.code, well.asked.length, well.output.match(/1 problem/g)?.length]).toEqual([0, 2, 2])
     expect((await run(refusal, '--watch')).output).toBe('ROCKPOOL_OPERATOR: no operator\n\n'.repeat(2))
     await expect(run(refusal, '--watch', '--json')).rejects.toThrow(/use one of them/)
   })
 
   test('an older Rockpool, two addresses', async () => {
-    const body = { error: { code: 'PSYNC_S2002', description: 'there is no GET /admin/status', status: 404, name: 'RockpoolError' } }
+    const body = {
+      error: { code: 'PSYNC_S2002', description: 'there is no GET /admin/status', status: 404, name: 'RockpoolError' },
+    }
     expect((await run({ status: 404, body })).output).toMatch(/older than this command/)
     await expect(run(refusal, 'https://other.example')).rejects.toThrow(/one address/)
   })

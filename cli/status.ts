@@ -16,7 +16,8 @@ const ANSWER_MS = 30_000
 /** `rockpool status`. `stop` ends `--watch`. Throws UsageError. */
 export async function status(args: readonly string[], terminal: Terminal, stop: AbortSignal): Promise<StatusCode> {
   const options = operatorOptions('status', args, process.env)
-  if (options.watch && options.json) throw new UsageError('--watch draws repeatedly, --json prints once: use one of them')
+  if (options.watch && options.json)
+    throw new UsageError('--watch draws repeatedly, --json prints once: use one of them')
   const paint: Paint = (code, text) => (terminal.colour ? `\u001b[${code}m${text}\u001b[0m` : text)
   if (options.watch) return watched(options, terminal, paint, stop)
   try {
@@ -26,7 +27,11 @@ export async function status(args: readonly string[], terminal: Terminal, stop: 
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     const { code, message, status } = error
-    terminal.out(options.json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${refusalText(error)}\n`)
+    terminal.out(
+      options.json
+        ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n`
+        : `${refusalText(error)}\n`,
+    )
     return 2
   }
 }
@@ -38,7 +43,12 @@ const refusalText = ({ code, text }: Refused): string =>
   code === 'PSYNC_S2002' ? `${code}: the Rockpool there is older than this command, and has no /admin/status` : text
 
 /** Draws until `stop` fires. Failed requests are shown too, and repeated. */
-async function watched(options: OperatorOptions, terminal: Terminal, paint: Paint, stop: AbortSignal): Promise<StatusCode> {
+async function watched(
+  options: OperatorOptions,
+  terminal: Terminal,
+  paint: Paint,
+  stop: AbortSignal,
+): Promise<StatusCode> {
   const stopped = new Promise<null>((resolve) => stop.addEventListener('abort', () => resolve(null), { once: true }))
   const pause = () => new Promise((resolve) => setTimeout(resolve, WATCH_MS))
   const client = clientOf(options)

@@ -16,4 +16,5 @@ export async function editedSince(data: string, text: string): Promise<boolean> 
   return taken !== '' && taken !== hashOf(text)
 }
 
-export const noteTaken = (data: string, text: string): Promise<void> => writeFile(fileOf(data), `${hashOf(text)}\n`, { mode: 0o600 })
+export const noteTaken = (data: string, text: string): Promise<void> =>
+  writeFile(fileOf(data), `${hashOf(text)}\n`, { mode: 0o600 })

@@ -51,7 +51,12 @@ test('options say settings, secrets, hosts, claim and place; what is not said is
     location: 'weur',
     jurisdiction: 'eu',
   })
-  expect(await changeOf(['--host', '', '--tenant-claim', ''])).toEqual({ settings: {}, secrets: {}, hosts: [], tenantClaim: null })
+  expect(await changeOf(['--host', '', '--tenant-claim', ''])).toEqual({
+    settings: {},
+    secrets: {},
+    hosts: [],
+    tenantClaim: null,
+  })
 })
 
 describe('secrets', () => {

@@ -10,7 +10,10 @@ import { UsageError } from './problem.ts'
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** A change of a tenant as the admin API takes it; the server validates it. */
-export type ChangeBody = Omit<Partial<TenantChange>, 'location' | 'jurisdiction'> & { location?: string; jurisdiction?: string }
+export type ChangeBody = Omit<Partial<TenantChange>, 'location' | 'jurisdiction'> & {
+  location?: string
+  jurisdiction?: string
+}
 
 const secretsShape = z.record(z.string(), z.string().nullable())
 
@@ -68,10 +71,14 @@ async function secretsOf(
   const from = text('secrets')
   if (from !== undefined) {
     if (from !== '-')
-      throw new UsageError('--secrets - reads them from standard input; a command line is seen by every user of the machine')
+      throw new UsageError(
+        '--secrets - reads them from standard input; a command line is seen by every user of the machine',
+      )
     const given = secretsShape.safeParse(jsonOrNull(await wholeText(input)))
     if (!given.success)
-      throw new UsageError('--secrets - : standard input must be one JSON object, {"DATABASE_URL": "…"}; null takes one away')
+      throw new UsageError(
+        '--secrets - : standard input must be one JSON object, {"DATABASE_URL": "…"}; null takes one away',
+      )
     Object.assign(secrets, given.data)
   }
   take('DATABASE_URL', text('database-url'))

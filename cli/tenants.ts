@@ -34,7 +34,8 @@ export async function tenants(args: readonly string[], terminal: Terminal): Prom
   const verb = VERBS.find((each) => each === said)
   if (verb === undefined) throw new UsageError(`tenants ${said}: say one of ${VERBS.join(', ')}`)
   const hasNone = verb === 'list' || verb === 'adopt' || verb === 'rotate'
-  if (more.length > 0 || (hasNone && name !== '')) throw new UsageError(`tenants ${verb} takes ${hasNone ? 'no name' : 'one name'}`)
+  if (more.length > 0 || (hasNone && name !== ''))
+    throw new UsageError(`tenants ${verb} takes ${hasNone ? 'no name' : 'one name'}`)
   if (!hasNone && !TENANT_NAME.test(name))
     throw new UsageError(`tenants ${verb} needs the name of a tenant: 1 to 63 of a to z, 0 to 9 and -`)
   const isJson = parsed.flag('json')
@@ -49,25 +50,36 @@ export async function tenants(args: readonly string[], terminal: Terminal): Prom
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     const { code, message, status } = error
-    terminal.out(isJson ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${refusalText(error)}\n`)
+    terminal.out(
+      isJson
+        ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n`
+        : `${refusalText(error)}\n`,
+    )
     return false
   }
 }
 
 const refusalText = ({ code, text }: Refused): string =>
-  code === 'PSYNC_S2002' ? `${code}: the Rockpool there has one tenant: set TENANT_KEYS and OPERATOR_KEYS to have several` : text
+  code === 'PSYNC_S2002'
+    ? `${code}: the Rockpool there has one tenant: set TENANT_KEYS and OPERATOR_KEYS to have several`
+    : text
 
 /** What each verb does. The answer is what `--json` prints; null: somebody said no. */
 const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
   async list({ client, say }) {
     const all: NamedTenant[] = []
     for (let after: string | null = ''; after !== null;) {
-      const page: { tenants: NamedTenant[]; next: string | null } = await client.ask('GET', `tenants?limit=1000&after=${after}`)
+      const page: { tenants: NamedTenant[]; next: string | null } = await client.ask(
+        'GET',
+        `tenants?limit=1000&after=${after}`,
+      )
       all.push(...page.tenants)
       after = page.next
     }
     for (const { name, state, version, hosts } of all)
-      say(`${name.padEnd(24)} ${state.padEnd(10)} ${`v${version}`.padEnd(6)} ${hosts.map(printable).join(' ')}`.trimEnd())
+      say(
+        `${name.padEnd(24)} ${state.padEnd(10)} ${`v${version}`.padEnd(6)} ${hosts.map(printable).join(' ')}`.trimEnd(),
+      )
     say(count(all.length, 'tenant', 'tenants'))
     return { tenants: all }
   },
@@ -75,9 +87,12 @@ const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
   async create(call) {
     const { client, name, flag, text } = call
     const change = await tenantChange(call, process.env, { isNew: true, input: process.stdin })
-    if (flag('new-database')) change.secrets = { ...change.secrets, DATABASE_URL: await newDatabase(text('data'), name) }
+    if (flag('new-database'))
+      change.secrets = { ...change.secrets, DATABASE_URL: await newDatabase(text('data'), name) }
     const query = flag('reuse-name') ? '?reuse_name=1' : ''
-    const tenant = await client.ask<Tenant>('PUT', `tenants/${name}${query}`, JSON.stringify(change), { headers: { 'if-none-match': '*' } })
+    const tenant = await client.ask<Tenant>('PUT', `tenants/${name}${query}`, JSON.stringify(change), {
+      headers: { 'if-none-match': '*' },
+    })
     return shown(call, tenant)
   },
 
@@ -86,7 +101,10 @@ const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
   async set(call) {
     const change = await tenantChange(call, process.env, { isNew: false, input: process.stdin })
     const { version } = await read(call)
-    return shown(call, await call.client.ask<Tenant>('PATCH', `tenants/${call.name}`, JSON.stringify(change), ifMatch(version)))
+    return shown(
+      call,
+      await call.client.ask<Tenant>('PATCH', `tenants/${call.name}`, JSON.stringify(change), ifMatch(version)),
+    )
   },
 
   suspend: (call) => inState(call, 'suspend', 'Suspend'),
@@ -99,7 +117,12 @@ const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
       `${name}: its slot and publication, and the storage of all its buckets, are deleted. Its database stays; its clients keep what they have`,
     )
     if (!(await confirmed(call, `Delete ${name}?`, 'deletes it'))) return null
-    await client.ask('DELETE', `tenants/${name}`, JSON.stringify({ keepSource: flag('keep-source') }), ifMatch(tenant.version))
+    await client.ask(
+      'DELETE',
+      `tenants/${name}`,
+      JSON.stringify({ keepSource: flag('keep-source') }),
+      ifMatch(tenant.version),
+    )
     await gone(call)
     call.say(`${name} is deleted`)
     return { deleted: name }
@@ -110,11 +133,17 @@ const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
   async rotate({ client, say }) {
     let rekeyed = 0
     for (let after: string | null = ''; after !== null;) {
-      const step: { rekeyed: number; next: string | null } = await client.ask('POST', 'rekey', JSON.stringify({ after }))
+      const step: { rekeyed: number; next: string | null } = await client.ask(
+        'POST',
+        'rekey',
+        JSON.stringify({ after }),
+      )
       rekeyed += step.rekeyed
       after = step.next
     }
-    say(`the secrets of ${count(rekeyed, 'tenant', 'tenants')} are under the first of TENANT_KEYS now; the others were already`)
+    say(
+      `the secrets of ${count(rekeyed, 'tenant', 'tenants')} are under the first of TENANT_KEYS now; the others were already`,
+    )
     return { rekeyed }
   },
 }
@@ -152,11 +181,13 @@ function jobText({ phase, removed, left, error }: TenantJob): string {
 function shown({ say }: Call, tenant: Tenant): { tenant: Tenant } {
   const { name, state, version, settings, secrets, hosts, tenantClaim, place, job } = tenant
   say(`${name}: ${state}, version ${version}`)
-  for (const [setting, value] of Object.entries(settings)) say(`  ${setting.padEnd(20)} ${printable(value.split('\n')[0] ?? '')}`)
+  for (const [setting, value] of Object.entries(settings))
+    say(`  ${setting.padEnd(20)} ${printable(value.split('\n')[0] ?? '')}`)
   if (secrets.length > 0) say(`  ${'secrets'.padEnd(20)} ${secrets.join(', ')}`)
   if (hosts.length > 0) say(`  ${'hosts'.padEnd(20)} ${hosts.map(printable).join(', ')}`)
   if (tenantClaim !== null) say(`  ${'tenant claim'.padEnd(20)} ${printable(tenantClaim)}`)
-  if (place) say(`  ${'place'.padEnd(20)} ${place.location ?? 'anywhere'}, jurisdiction ${place.jurisdiction ?? 'none'}`)
+  if (place)
+    say(`  ${'place'.padEnd(20)} ${place.location ?? 'anywhere'}, jurisdiction ${place.jurisdiction ?? 'none'}`)
   if (job) say(`  ${job.state}: ${jobText(job)}`)
   return { tenant }
 }

@@ -13,7 +13,8 @@ export type VerifyCode = 0 | 1 | 2
  */
 export async function verify(args: readonly string[], terminal: Terminal): Promise<VerifyCode> {
   const options = operatorOptions('verify', args, process.env)
-  if (options.positionals.length > 0) throw new UsageError('verify takes no file: it compares everything that is followed')
+  if (options.positionals.length > 0)
+    throw new UsageError('verify takes no file: it compares everything that is followed')
   const { repair, cancel, json } = options
   if (repair && cancel) throw new UsageError('--cancel ends a verification, --repair begins one: use one of them')
   try {
@@ -21,17 +22,25 @@ export async function verify(args: readonly string[], terminal: Terminal): Promi
     const answer = cancel
       ? await client.ask<VerifyAnswer>('DELETE', 'verify')
       : await verified(client, repair, json ? null : meter(terminal))
-    terminal.out(json ? `${JSON.stringify({ ok: codeOf(answer.verify) === 0, ...answer }, null, 2)}\n` : `${textOf(answer)}\n`)
+    terminal.out(
+      json ? `${JSON.stringify({ ok: codeOf(answer.verify) === 0, ...answer }, null, 2)}\n` : `${textOf(answer)}\n`,
+    )
     return cancel ? 0 : codeOf(answer.verify)
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     const { code, message, status } = error
-    terminal.out(json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${error.text}\n`)
+    terminal.out(
+      json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${error.text}\n`,
+    )
     return 2
   }
 }
 
-async function verified(client: OperatorClient, repair: boolean, show: ((text: string | null) => void) | null): Promise<VerifyAnswer> {
+async function verified(
+  client: OperatorClient,
+  repair: boolean,
+  show: ((text: string | null) => void) | null,
+): Promise<VerifyAnswer> {
   const { verify: begun } = await client.ask<VerifyAnswer>('POST', `verify${repair ? '?repair=1' : ''}`)
   return poll<VerifyAnswer, VerifyAnswer>(client, 'verify', (answer) => {
     const { verify: now } = answer
@@ -61,13 +70,16 @@ function progressText({ phase, progress, rows, buckets, found, waitingFor }: Ver
 function textOf({ verify: status, differences }: VerifyAnswer): string {
   if (!status) return 'nothing was ever verified'
   const lines = differences.map(lineOf)
-  if (status.found > differences.length) lines.push(`… and ${count(status.found - differences.length, 'further one', 'further ones')}`)
+  if (status.found > differences.length)
+    lines.push(`… and ${count(status.found - differences.length, 'further one', 'further ones')}`)
   const compared = `${count(status.rows, 'row', 'rows')} and ${count(status.buckets, 'bucket', 'buckets')} compared`
   const result = status.found === 0 ? 'no differences' : count(status.found, 'difference', 'differences')
   const mended = status.found === 0 || !status.repair ? '' : `, ${status.mended.toLocaleString('en')} repaired`
   if (status.state === 'done') lines.push(`${compared}: ${result}${mended}`)
   else
-    lines.push(`${status.state}: ${status.error ? `${status.error.code}: ${status.error.message}` : `${compared} before that: ${result}`}`)
+    lines.push(
+      `${status.state}: ${status.error ? `${status.error.code}: ${status.error.message}` : `${compared} before that: ${result}`}`,
+    )
   return lines.join('\n')
 }
 

@@ -56,7 +56,8 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say, take
     } catch (error) {
       say('config     the old one continues to serve:')
       if (error instanceof Refused && error.findings.length > 0) {
-        for (const { place, code, message } of error.findings) say(`config     ${file}:${place.line}:${place.column} ${code}: ${message}`)
+        for (const { place, code, message } of error.findings)
+          say(`config     ${file}:${place.line}:${place.column} ${code}: ${message}`)
       } else say(`config     ${error instanceof Error ? error.message : String(error)}`)
     }
     await taken(yaml)

@@ -14,7 +14,9 @@ test('every problem that may be told is described, and no other', async () => {
 test('every setting is described, beside the list of them', async () => {
   const declared = Object.keys(SETTINGS)
   expect(declared).toContain('WAL_KEEP_GB')
-  const files = (await readdir(new URL('.', import.meta.url))).filter((name) => name.endsWith('.md') && name !== 'settings.md')
+  const files = (await readdir(new URL('.', import.meta.url))).filter(
+    (name) => name.endsWith('.md') && name !== 'settings.md',
+  )
   const documents = (await Promise.all(files.map(text))).join('\n')
   expect(declared.filter((name) => !new RegExp(`\\b${name}\\b`).test(documents))).toEqual([])
 })

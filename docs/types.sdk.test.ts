@@ -57,7 +57,12 @@ const CASES: Case[] = [
   { type: 'bytea', value: "'\\x00ff'::bytea", read: (name) => `hex(${name})`, back: "decode($1, 'hex')" },
   { type: 'bytea', value: "'\\x00ff'::bytea", read: (name) => `base64(${name})`, back: "decode($1, 'base64')" },
   { type: 'domain over integer', value: '7::posint', as: 'integer' },
-  { type: 'composite', value: "ROW(1, 'a')::pair", as: 'json', back: 'jsonb_populate_record(NULL::pair, $1::text::jsonb)' },
+  {
+    type: 'composite',
+    value: "ROW(1, 'a')::pair",
+    as: 'json',
+    back: 'jsonb_populate_record(NULL::pair, $1::text::jsonb)',
+  },
   { type: 'int4range', value: "'[1,10)'::int4range", as: 'json', back: bounds('$1::text::jsonb') },
   {
     type: 'int4multirange',
@@ -127,7 +132,11 @@ beforeAll(async () => {
     auth: () => token(secret, 'ann'),
     path: `${directory.path}/ours.db`,
     schema: {
-      tables: { kinds: { columns: { twice: 'integer', ...Object.fromEntries(CASES.map(({ as = 'text' }, i) => [`c${i}`, as])) } } },
+      tables: {
+        kinds: {
+          columns: { twice: 'integer', ...Object.fromEntries(CASES.map(({ as = 'text' }, i) => [`c${i}`, as])) },
+        },
+      },
     },
   })
   const kind = (as: ColumnType = 'text') => ({ ...column, boolean: column.integer, json: column.text })[as]
@@ -141,7 +150,10 @@ beforeAll(async () => {
       () => token(secret, 'ann'),
       async (db) => {
         const tx = await db.getNextCrudTransaction()
-        await fetch(uploadUrl, { method: 'POST', body: JSON.stringify({ ops: tx?.crud.map(({ opData }) => ({ data: opData })) }) })
+        await fetch(uploadUrl, {
+          method: 'POST',
+          body: JSON.stringify({ ops: tx?.crud.map(({ opData }) => ({ data: opData })) }),
+        })
         await tx?.complete()
       },
     ),
@@ -172,7 +184,9 @@ const valueOf = (query: Query, name: string): Promise<string> =>
 /** What the columns of a client hold, and what is uploaded when a row with the same values is written. */
 async function seen(query: Query, write: (sql: string) => Promise<unknown>): Promise<Seen[]> {
   const before = bodies.length
-  await write(`INSERT INTO kinds (id, ${names.join(', ')}) SELECT 'copy', ${names.join(', ')} FROM kinds WHERE id = 'row'`)
+  await write(
+    `INSERT INTO kinds (id, ${names.join(', ')}) SELECT 'copy', ${names.join(', ')} FROM kinds WHERE id = 'row'`,
+  )
   const body = await until('the upload', async () => bodies[before])
   const uploaded = new Map<string, string>()
   // Digits of a number are what was written, not what JavaScript makes of them.
@@ -180,7 +194,9 @@ async function seen(query: Query, write: (sql: string) => Promise<unknown>): Pro
     if (names.includes(key)) uploaded.set(key, context?.source ?? JSON.stringify(value))
     return value
   })
-  return Promise.all(names.map(async (name) => ({ value: await valueOf(query, name), uploaded: uploaded.get(name) ?? null })))
+  return Promise.all(
+    names.map(async (name) => ({ value: await valueOf(query, name), uploaded: uploaded.get(name) ?? null })),
+  )
 }
 
 /** Whether Postgres has the value of before again. */
@@ -212,7 +228,10 @@ const table = (head: string[], rows: string[][]): string =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |\n`).join('')
 
 test('the page says what comes', async () => {
-  const [mine, theirs] = [await seen(ofOurs, (sql) => ours.write((tx) => tx.execute(sql))), await seen(ofSdk, (sql) => sdk.execute(sql))]
+  const [mine, theirs] = [
+    await seen(ofOurs, (sql) => ours.write((tx) => tx.execute(sql))),
+    await seen(ofSdk, (sql) => sdk.execute(sql)),
+  ]
   const rows: string[][] = []
   for (const [i, each] of CASES.entries()) {
     const [a, b] = [mine[i], theirs[i]]
@@ -238,7 +257,8 @@ test('the page says what comes', async () => {
   expect((await operator.put(DEFINITIONS)).status).toBe(202)
   await operator.serves(2)
   const at = CASES.findIndex(({ type }) => type === 'timestamptz')
-  for (const query of [ofOurs, ofSdk]) await until('the other values', async () => (await valueOf(query, `c${at}`)) !== mine[at]?.value)
+  for (const query of [ofOurs, ofSdk])
+    await until('the other values', async () => (await valueOf(query, `c${at}`)) !== mine[at]?.value)
   const others: string[][] = []
   for (const [i, { type, value }] of CASES.entries()) {
     const [name = '', now] = [names[i], await valueOf(ofOurs, names[i] ?? '')]
@@ -253,7 +273,10 @@ test('the page says what comes', async () => {
   }
   const written = Object.entries(tables).reduce(
     (page, [name, lines]) =>
-      page.replace(new RegExp(`(<!-- table of ${name} -->\n\n)[^]*?(<!-- end -->)`), (_, head, end) => `${head}${lines}\n${end}`),
+      page.replace(
+        new RegExp(`(<!-- table of ${name} -->\n\n)[^]*?(<!-- end -->)`),
+        (_, head, end) => `${head}${lines}\n${end}`,
+      ),
     text,
   )
   await expect(written).toMatchFileSnapshot('./types.md')

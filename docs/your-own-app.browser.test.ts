@@ -14,7 +14,9 @@ import { temporaryDirectory, until } from '../test/support/support.ts'
 // install` names is linked.
 
 const text = await readFile(new URL('./your-own-app.md', import.meta.url), 'utf8')
-const FILES = new Map([...text.matchAll(/^\*\*`([\w.-]+)`\*\*\n\n```\w+\n([^]*?)^```$/gm)].map(([, name = '', body = '']) => [name, body]))
+const FILES = new Map(
+  [...text.matchAll(/^\*\*`([\w.-]+)`\*\*\n\n```\w+\n([^]*?)^```$/gm)].map(([, name = '', body = '']) => [name, body]),
+)
 const COMMANDS = [...text.matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, body = '']) => body.trim())
 const command = (part: string): string => {
   const found = COMMANDS.filter((each) => each.includes(part))
@@ -40,7 +42,8 @@ const terminals: Terminal[] = []
 function run(line: string): Terminal {
   const child = spawn('sh', ['-c', line], { cwd: app, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   const terminal: Terminal = { child, output: '', ended: new Promise((resolve) => child.once('close', resolve)) }
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (terminal.output += bytes.toString()))
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (bytes: Buffer) => (terminal.output += bytes.toString()))
   terminals.push(terminal)
   return terminal
 }
@@ -75,10 +78,16 @@ beforeAll(async () => {
   }
   await symlink(ROOT, join(directory.path, 'rockpool'))
   await mkdir(join(app, 'node_modules', '.bin'), { recursive: true })
-  const names = COMMANDS.flatMap((block) => [...block.matchAll(/^npm install (.*)$/gm)].flatMap(([, list = '']) => list.split(' ')))
+  const names = COMMANDS.flatMap((block) =>
+    [...block.matchAll(/^npm install (.*)$/gm)].flatMap(([, list = '']) => list.split(' ')),
+  )
   expect(names).toContain('../rockpool/client')
   for (const name of names) {
-    const link = join(app, 'node_modules', name.replace(/^\.\.\/rockpool\/client$/, '@rockpool/client').replace(/^\.\.\//, ''))
+    const link = join(
+      app,
+      'node_modules',
+      name.replace(/^\.\.\/rockpool\/client$/, '@rockpool/client').replace(/^\.\.\//, ''),
+    )
     await mkdir(dirname(link), { recursive: true })
     await symlink(name.startsWith('..') ? join(app, name) : join(ROOT, 'node_modules', name), link)
   }
@@ -122,7 +131,8 @@ test('a row of an own table comes to the own page, and a PowerSync SDK', async (
   const port = (await readFile(join(app, '.rockpool/data/postgres/port'), 'utf8')).trim()
   const password = (await readFile(join(app, '.rockpool/data/postgres/password'), 'utf8')).trim()
   sql = postgres(`postgres://postgres:${password}@127.0.0.1:${port}/app`, { max: 1 })
-  const stored = async (title: string) => (await sql`select done from notes where owner_id = 'ann' and title = ${title}`)[0]
+  const stored = async (title: string) =>
+    (await sql`select done from notes where owner_id = 'ann' and title = ${title}`)[0]
   await add('From the page')
   await until('the write', () => stored('From the page'))
   await page.getByRole('listitem').filter({ hasText: 'From the page' }).getByRole('checkbox').check()
@@ -145,14 +155,25 @@ test('a row of an own table comes to the own page, and a PowerSync SDK', async (
   )
   await page.getByText('From PowerSync').waitFor()
   await says(sdk, /From SQL/)
-  await writeFile(join(app, 'refused.mjs'), file('powersync.mjs').replace("'From PowerSync'", "''").replace('powersync.db', 'refused.db'))
+  await writeFile(
+    join(app, 'refused.mjs'),
+    file('powersync.mjs').replace("'From PowerSync'", "''").replace('powersync.db', 'refused.db'),
+  )
   await says(run('node refused.mjs'), /^Not saved: new row for relation "notes" violates check constraint/m)
   // It had nothing to complain about.
   expect(server.output).toMatch(/\nhttp:\S+\n$/)
 })
 
 /** A token as the backend signs it, or with something else in a place of it. */
-async function token({ audience = 'rockpool', secret, expires = '1h' }: { audience?: string; secret?: Buffer; expires?: string }) {
+async function token({
+  audience = 'rockpool',
+  secret,
+  expires = '1h',
+}: {
+  audience?: string
+  secret?: Buffer
+  expires?: string
+}) {
   const own = Buffer.from((await readFile(join(app, '.rockpool/data/jwt-secret'), 'utf8')).trim(), 'base64url')
   const jwt = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setSubject('ann').setAudience(audience)
   return jwt
@@ -208,7 +229,11 @@ test('the upload endpoint takes a transaction once, and nothing of somebody else
   const post = async (user: string, transaction_id: number, op: object): Promise<unknown> => {
     const token = user === '' ? '' : await (await fetch(`${env.APP_URL}/api/token?user=${user}`)).text()
     const body = JSON.stringify({ client_id: 'c', transaction_id, ops: [{ table: 'notes', id, ...op }] })
-    const response = await fetch(`${env.APP_URL}/api/upload`, { method: 'POST', headers: { authorization: `Bearer ${token}` }, body })
+    const response = await fetch(`${env.APP_URL}/api/upload`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}` },
+      body,
+    })
     const { error }: { error?: { code: string } } = await response.json()
     return error ? [response.status, error.code] : response.status
   }

@@ -17,7 +17,9 @@ function contents(state: DurableObjectState): string[] {
   const tables = state.storage.sql.exec<{ name: string }>(
     "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\'",
   )
-  return [...tables].map(({ name }) => `${name}: ${JSON.stringify([...state.storage.sql.exec(`SELECT * FROM "${name}"`)])}`)
+  return [...tables].map(
+    ({ name }) => `${name}: ${JSON.stringify([...state.storage.sql.exec(`SELECT * FROM "${name}"`)])}`,
+  )
 }
 
 test('a replicator refuses by name, touches nothing, and looks again a minute later', async () => {
@@ -45,17 +47,32 @@ test('a replicator refuses by name, touches nothing, and looks again a minute la
   expect((await armed()) - Date.now()).toBeGreaterThan(30_000)
   expect(await runInDurableObject(replicator, (_, state) => contents(state))).toEqual(before)
   // The newer release comes back.
-  await runInDurableObject(replicator, (_, state) => void state.storage.sql.exec('DELETE FROM migrations WHERE version = 1000'))
+  await runInDurableObject(
+    replicator,
+    (_, state) => void state.storage.sql.exec('DELETE FROM migrations WHERE version = 1000'),
+  )
   await evictDurableObject(replicator)
   expect(await replicator.committed({ v })).toEqual({ checkpoint: 0, plan: null })
 })
 
 test('a bucket refuses by name', async () => {
   const bucket = env.BUCKET.getByName(await bucketObjectName('default', 'newer'))
-  const page = { v, first: 1, last: 1, count: 1, checksum: 7, body: '{"op_id":"1","op":"MOVE","checksum":7}', committed: 0 }
+  const page = {
+    v,
+    first: 1,
+    last: 1,
+    count: 1,
+    checksum: 7,
+    body: '{"op_id":"1","op":"MOVE","checksum":7}',
+    committed: 0,
+  }
   await bucket.append(page)
   await runInDurableObject(bucket, (_, state) => void state.storage.sql.exec(NEWER))
   await evictDurableObject(bucket)
-  await expect((async () => await bucket.state({ v, checkpoint: 1 }))()).rejects.toThrow(/deploy the newer release again/)
-  await expect((async () => await bucket.append({ ...page, first: 2, last: 2 }))()).rejects.toThrow(/deploy the newer release again/)
+  await expect((async () => await bucket.state({ v, checkpoint: 1 }))()).rejects.toThrow(
+    /deploy the newer release again/,
+  )
+  await expect((async () => await bucket.append({ ...page, first: 2, last: 2 }))()).rejects.toThrow(
+    /deploy the newer release again/,
+  )
 })

@@ -17,7 +17,11 @@ const bucketEntry: NoticeBucket = ['a', 1, 2, 3, null]
 const form = 'name'
 
 const FRAMES: [string, (text: string) => unknown, object][] = [
-  ['notice', replicatorFrame, { type: 'notice', checkpoint: 2, previous: 1, plan: null, part: 1, parts: 1, buckets: [bucketEntry], form }],
+  [
+    'notice',
+    replicatorFrame,
+    { type: 'notice', checkpoint: 2, previous: 1, plan: null, part: 1, parts: 1, buckets: [bucketEntry], form },
+  ],
   ['gap', replicatorFrame, { type: 'gap', checkpoint: 2, plan: 'p', form }],
   ['gap while rows are compared', replicatorFrame, { type: 'gap', checkpoint: 2, plan: 'p', form, comparing: 0.5 }],
   ['subscribe', streamFrame, { type: 'subscribe', seq: 1, add: ['a'], remove: [], form }],
@@ -33,7 +37,13 @@ const FRAMES: [string, (text: string) => unknown, object][] = [
 
 test('each version understands itself and those beside it, and so each of two that meet understands the other', () => {
   for (const own of [1, 2, 7]) {
-    expect([own - 2, own - 1, own, own + 1, own + 2].map((other) => understands(other, own))).toEqual([false, true, true, true, false])
+    expect([own - 2, own - 1, own, own + 1, own + 2].map((other) => understands(other, own))).toEqual([
+      false,
+      true,
+      true,
+      true,
+      false,
+    ])
     expect(understands(own, own + 1)).toBe(understands(own + 1, own))
   }
 })

@@ -5,7 +5,11 @@ export const shorten = (name: string): string => (name.length > 60 ? `${name.sli
 export const suggestion = (nearest: string | null): string => (nearest === null ? '' : ` Did you mean ${nearest}?`)
 
 /** Returns the name that is the fewest edits away, or null when all are more than `most` away. */
-export function closest(name: string, names: readonly string[], most = Math.max(1, Math.floor(name.length / 3))): string | null {
+export function closest(
+  name: string,
+  names: readonly string[],
+  most = Math.max(1, Math.floor(name.length / 3)),
+): string | null {
   let best: string | null = null
   let least = most + 1
   for (const other of names) {
@@ -25,7 +29,8 @@ function edits(a: string, b: string): number {
     for (let j = 1; j <= b.length; j++) {
       const same = a[i - 1] === b[j - 1]
       let least = Math.min((next[j - 1] ?? 0) + 1, (row[j] ?? 0) + 1, (row[j - 1] ?? 0) + (same ? 0 : 1))
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, (before[j - 2] ?? 0) + 1)
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        least = Math.min(least, (before[j - 2] ?? 0) + 1)
       next.push(least)
     }
     ;[before, row] = [row, next]

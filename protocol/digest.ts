@@ -21,11 +21,13 @@ export interface Part {
 }
 
 /** Returns what identifies a row within a bucket. */
-export const rowKey = (objectType: string, objectId: string, subkey: string): string => JSON.stringify([objectType, objectId, subkey])
+export const rowKey = (objectType: string, objectId: string, subkey: string): string =>
+  JSON.stringify([objectType, objectId, subkey])
 
 export const noRows = (): RowsSum => ({ rows: 0, a: 0, b: 0, c: 0, d: 0 })
 
-export const equalSums = (x: RowsSum, y: RowsSum): boolean => x.rows === y.rows && x.a === y.a && x.b === y.b && x.c === y.c && x.d === y.d
+export const equalSums = (x: RowsSum, y: RowsSum): boolean =>
+  x.rows === y.rows && x.a === y.a && x.b === y.b && x.c === y.c && x.d === y.d
 
 export const addSums = (x: RowsSum, y: RowsSum): RowsSum => ({
   rows: x.rows + y.rows,
@@ -36,7 +38,10 @@ export const addSums = (x: RowsSum, y: RowsSum): RowsSum => ({
 })
 
 /** Returns the part that is number `sub` when a part is divided as in `subpartOf`. */
-export const subpart = ({ part, parts }: Part, split: number, sub: number): Part => ({ part: part + parts * sub, parts: parts * split })
+export const subpart = ({ part, parts }: Part, split: number, sub: number): Part => ({
+  part: part + parts * sub,
+  parts: parts * split,
+})
 
 /**
  * The hashes of one comparison. Each comparison has its own random key, so that nobody can choose rows whose sums are

@@ -4,7 +4,17 @@ import { expect, test } from 'vitest'
 
 // Another text with the same `hash64` is found in a second (`test/attacks/collide.ts`).
 const ROOT = new URL('..', import.meta.url).pathname
-const FOLDERS = ['protocol', 'durable-objects', 'workers', 'sync-config', 'sources', 'client/src', 'cli', 'examples', 'bench']
+const FOLDERS = [
+  'protocol',
+  'durable-objects',
+  'workers',
+  'sync-config',
+  'sources',
+  'client/src',
+  'cli',
+  'examples',
+  'bench',
+]
 
 /** Each with the reason why nobody gains by another text there. */
 const HARMLESS: Record<string, string> = {
@@ -14,7 +24,8 @@ const HARMLESS: Record<string, string> = {
   'durable-objects/replicator/ingest/outputs.ts': 'subkeys of rows that an older version has put into a bucket',
   'durable-objects/replicator/ingest/batch.ts':
     'subkeys of rows that an older version has put into buckets; rows that were only read again',
-  'durable-objects/replicator/deploy/script-config.ts': 'whether the config of the script is another one: its author deploys it anyway',
+  'durable-objects/replicator/deploy/script-config.ts':
+    'whether the config of the script is another one: its author deploys it anyway',
   'sync-config/plan/hash.ts': 'names of plans and definitions: two hashes of what an operator deploys',
 }
 

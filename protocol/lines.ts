@@ -25,7 +25,14 @@ export interface StreamEntry {
 /** A sync line: an object with exactly one key. Ids are decimal strings. */
 export type SyncLine =
   | { checkpoint: { last_op_id: string; write_checkpoint?: string; buckets: BucketEntry[]; streams: StreamEntry[] } }
-  | { checkpoint_diff: { last_op_id: string; write_checkpoint?: string; updated_buckets: BucketEntry[]; removed_buckets: string[] } }
+  | {
+      checkpoint_diff: {
+        last_op_id: string
+        write_checkpoint?: string
+        updated_buckets: BucketEntry[]
+        removed_buckets: string[]
+      }
+    }
   | { data: { bucket: string; after: string; next_after: string; has_more: boolean; data: WireOp[] } }
   | { partial_checkpoint_complete: { last_op_id: string; priority: number } }
   | { checkpoint_complete: { last_op_id: string } }
@@ -54,7 +61,11 @@ export interface StreamRequest {
   streams?:
     | {
         include_defaults?: boolean | undefined
-        subscriptions: { stream: string; parameters: Record<string, unknown> | null; override_priority: number | null }[]
+        subscriptions: {
+          stream: string
+          parameters: Record<string, unknown> | null
+          override_priority: number | null
+        }[]
       }
     | undefined
 }

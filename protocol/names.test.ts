@@ -15,7 +15,10 @@ test('an object is named by its tenant', async () => {
 test.each(['acme/eu', 'acme/', '/', '', 'acme%2Feu', 'Acme', 'acme eu', 'acmé', 'a'.repeat(64)])(
   '%j is no name of a tenant',
   async (tenant) => {
-    const refused = expect.objectContaining({ code: 'ROCKPOOL_SETTINGS', message: expect.stringContaining('a to z, 0 to 9 and -') })
+    const refused = expect.objectContaining({
+      code: 'ROCKPOOL_SETTINGS',
+      message: expect.stringContaining('a to z, 0 to 9 and -'),
+    })
     expect(() => replicatorName(tenant)).toThrow(refused)
     expect(() => relayName(tenant, 'main', 0)).toThrow(refused)
     await expect(bucketObjectName(tenant, 'mine')).rejects.toEqual(refused)

@@ -25,7 +25,9 @@ const plain = /^[\w.-]{0,40}$/
 export function quote(text: string): string {
   if (plain.test(text)) return `"${text}"`
   const json = JSON.stringify(text)
-  return lineBreaks.test(json) ? json.replace(lineBreaks, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`) : json
+  return lineBreaks.test(json)
+    ? json.replace(lineBreaks, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    : json
 }
 
 // Op texts are searched without parsing them: inside a JSON string every quote is escaped, so the marks below occur

@@ -7,7 +7,15 @@ export type OpId = number
 /** An op as it appears in a `data` line (wire form). */
 export type WireOp =
   | { op_id: string; op: 'PUT'; object_type: string; object_id: string; subkey: string; checksum: number; data: string }
-  | { op_id: string; op: 'REMOVE'; object_type: string; object_id: string; subkey: string; checksum: number; data: null }
+  | {
+      op_id: string
+      op: 'REMOVE'
+      object_type: string
+      object_id: string
+      subkey: string
+      checksum: number
+      data: null
+    }
   | { op_id: string; op: 'MOVE'; checksum: number }
   | { op_id: string; op: 'CLEAR'; checksum: number }
 

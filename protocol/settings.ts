@@ -54,9 +54,15 @@ export const required = <V>(check: Check<V>, about: string): Setting<V> => ({
 })
 
 /** Returns the setting with the scope `secret`, which its type has too. */
-export const secret = <S extends Setting<unknown>>(declared: S): S & { scope: 'secret' } => ({ ...declared, scope: 'secret' })
+export const secret = <S extends Setting<unknown>>(declared: S): S & { scope: 'secret' } => ({
+  ...declared,
+  scope: 'secret',
+})
 /** Returns the setting with the scope `script`. */
-export const ofScript = <S extends Setting<unknown>>(declared: S): S & { scope: 'script' } => ({ ...declared, scope: 'script' })
+export const ofScript = <S extends Setting<unknown>>(declared: S): S & { scope: 'script' } => ({
+  ...declared,
+  scope: 'script',
+})
 
 /**
  * Bindings of the script for these settings, unchecked: strings, or whatever else `[vars]` of wrangler.toml may hold.
@@ -113,10 +119,12 @@ export const matching = (pattern: RegExp, form: string): Check<string> => ({
 /** Accepts a string or a table of `[vars]`. The code that uses it validates it. */
 export const anything = (form: string): Check<string | number | object> => ({
   form,
-  read: (given) => (typeof given === 'string' || typeof given === 'number' || (typeof given === 'object' && given) ? given : undefined),
+  read: (given) =>
+    typeof given === 'string' || typeof given === 'number' || (typeof given === 'object' && given) ? given : undefined,
 })
 
-const range = (least: number, most: number): string => (most === Infinity ? `of ${least} or more` : `from ${least} to ${most}`)
+const range = (least: number, most: number): string =>
+  most === Infinity ? `of ${least} or more` : `from ${least} to ${most}`
 
 function within(given: unknown, least: number, most: number): number | undefined {
   const text = typeof given === 'number' ? String(given) : typeof given === 'string' ? given.trim() : ''

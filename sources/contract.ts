@@ -60,7 +60,9 @@ export interface ContractRule<Settings> {
 /** Milliseconds for which a check waits to see that something does not happen. */
 const NEVER_MS = 100
 /** Random enough that no database can compress it. */
-export const LARGE_VALUE = Array.from({ length: 4_000 }, (_, n) => String.fromCharCode(33 + ((n * n * 7 + n * 31) % 90))).join('')
+export const LARGE_VALUE = Array.from({ length: 4_000 }, (_, n) =>
+  String.fromCharCode(33 + ((n * n * 7 + n * 31) % 90)),
+).join('')
 const NOWHERE: StreamedTo = { position: null, place: null }
 const everything = () => ({ all: true, read: new Set<string>(), named: new Set<string>() })
 const LONG_MS = 60_000
@@ -76,7 +78,9 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
         const begun = await first.commitAfter(row('a', '0'))
         const changes = [row('b', '1'), row('a', '2'), row('b', '3'), row('a', '4'), row('b', '5'), row('a', '6')]
         await bed.commit(...changes)
-        const events = await first.until((all) => all.some((event) => event.kind === 'change' && event.key.includes('6')))
+        const events = await first.until((all) =>
+          all.some((event) => event.kind === 'change' && event.key.includes('6')),
+        )
         await first.close()
         const inside = changesOf(events).slice(-changes.length)
         expectEqual('events of the transaction', inside.length, changes.length)
@@ -103,7 +107,11 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
             const rest = await third.until((all) => all.some(({ kind }) => kind === 'commit'))
             await third.close()
             const end = rest.findIndex(({ kind }) => kind === 'commit')
-            expectEqual(`what ${then.join()} get behind ${cut}`, changesOf(rest.slice(0, end)).map(idOf).join(), wanted.join())
+            expectEqual(
+              `what ${then.join()} get behind ${cut}`,
+              changesOf(rest.slice(0, end)).map(idOf).join(),
+              wanted.join(),
+            )
           }
         }
       },
@@ -183,11 +191,20 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
           if (heard) first.stream.acknowledge(at.position)
           await first.close()
           if (!heard) {
-            const other = await Followed.resume(bed, ['a'], first, kept({ position: bed.another(begin.beyond), place: null }))
+            const other = await Followed.resume(
+              bed,
+              ['a'],
+              first,
+              kept({ position: bed.another(begin.beyond), place: null }),
+            )
             await bed.commit(row('a', `${id} other`))
             expectEqual('how the stream behind another transaction ends', await other.end(), 'ROCKPOOL_SOURCE_CHANGED')
             const second = await Followed.resume(bed, ['a'], first, at)
-            expectEqual('how a stream ends of which the source has not heard', await second.end(), 'ROCKPOOL_SOURCE_UNREACHABLE')
+            expectEqual(
+              'how a stream ends of which the source has not heard',
+              await second.end(),
+              'ROCKPOOL_SOURCE_UNREACHABLE',
+            )
           }
           const third = await Followed.resume(bed, ['a'], first, at)
           // As after each slice of what comes next.
@@ -218,7 +235,11 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
         await goesOn.source.close(1_000)
         const forgotten = await connect(bed, ['a'], first.prepared.identity, at)
         if (forgotten.prepared.resync === null) throw new Error('a source that has forgotten us says that it continues')
-        const fresh = await prepared(forgotten.source, bed, ['a'], { identity: first.prepared.identity, at: NOWHERE, fresh: true })
+        const fresh = await prepared(forgotten.source, bed, ['a'], {
+          identity: first.prepared.identity,
+          at: NOWHERE,
+          fresh: true,
+        })
         expectEqual('a source that starts over', fresh.resync, null)
         await forgotten.source.close(1_000)
       },
@@ -259,7 +280,11 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
         await bed.unseen(row('a', 'unseen'), async (reveal) => {
           let ready = false
           const seen: TxView[] = []
-          const wait = { pause: (ms: number) => sleep(Math.min(ms, 20)), waitsFor: () => {}, seen: (view: TxView) => seen.push(view) }
+          const wait = {
+            pause: (ms: number) => sleep(Math.min(ms, 20)),
+            waitsFor: () => {},
+            seen: (view: TxView) => seen.push(view),
+          }
           const waiting = first.source.reader.ready(wait, call()).then(() => (ready = true))
           await sleep(NEVER_MS)
           expectEqual('ready while a transaction is not visible', ready, false)
@@ -306,7 +331,8 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
           if (chunks > 1_000) throw new Error('the copy does not end')
           const chunk = await reader.chunk(table, kept(cursor), { rows: 40, length: 100_000 }, call())
           if (chunk.kind === 'end') break
-          if (chunk.kind === 'rewritten') throw new Error('the copy says that the table was rewritten, which it was not')
+          if (chunk.kind === 'rewritten')
+            throw new Error('the copy says that the table was rewritten, which it was not')
           if (chunk.kind === 'rows') found.push(...chunk.read.rows.map(({ key }: ReadRow) => key))
           cursor = chunk.next
         }
@@ -320,10 +346,18 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
         const first = await Followed.begin(bed, ['a'])
         const position = await first.commitAfter(row('a', '1'))
         await bed.silent(async () => {
-          const code = await within('the deadline', codeOf(first.source.examine([bed.tables.a], everything, call(NEVER_MS))), bed.comesMs)
+          const code = await within(
+            'the deadline',
+            codeOf(first.source.examine([bed.tables.a], everything, call(NEVER_MS))),
+            bed.comesMs,
+          )
           expectEqual('how the call ends', code, 'ROCKPOOL_SOURCE_UNREACHABLE')
         })
-        expectEqual('the next call', await codeOf(first.source.examine([bed.tables.a], everything, call())), 'ROCKPOOL_SOURCE_UNREACHABLE')
+        expectEqual(
+          'the next call',
+          await codeOf(first.source.examine([bed.tables.a], everything, call())),
+          'ROCKPOOL_SOURCE_UNREACHABLE',
+        )
         await first.close()
         const second = await Followed.resume(bed, ['a'], first, kept({ position, place: null }))
         await bed.commit(row('a', '2'))
@@ -338,10 +372,16 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
         const first = await Followed.begin(bed, ['a'])
         await bed.silent(async () => {
           const over = new AbortController()
-          const asked = codeOf(first.source.examine([bed.tables.a], everything, { signal: over.signal, deadlineMs: LONG_MS }))
+          const asked = codeOf(
+            first.source.examine([bed.tables.a], everything, { signal: over.signal, deadlineMs: LONG_MS }),
+          )
           await sleep(NEVER_MS / 2)
           over.abort()
-          expectEqual('how the call ends', await within('the end of the call', asked, bed.comesMs), 'ROCKPOOL_SOURCE_UNREACHABLE')
+          expectEqual(
+            'how the call ends',
+            await within('the end of the call', asked, bed.comesMs),
+            'ROCKPOOL_SOURCE_UNREACHABLE',
+          )
         })
         await first.close()
       },
@@ -349,7 +389,9 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
     {
       name: 'a table that the database does not have is refused, and the others are followed',
       async check(bed) {
-        const { source, prepared: found } = await connect(bed, ['a'], null, NOWHERE, [{ schema: 'public', name: 'nobody' }])
+        const { source, prepared: found } = await connect(bed, ['a'], null, NOWHERE, [
+          { schema: 'public', name: 'nobody' },
+        ])
         await source.close(1_000)
         expectEqual('refused', found.refused.map(({ name }) => name.name).join(), 'nobody')
         expectEqual('followed', found.tables.map(({ name }) => name).join(), bed.tables.a.name)
@@ -365,7 +407,8 @@ const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 const changesOf = (events: readonly SourceEvent[]): RowChange[] => events.filter((event) => event.kind === 'change')
 const passed = (events: readonly SourceEvent[], whole: boolean): number =>
   events.filter((event) => event.kind === 'passed' && event.whole === whole).length
-const idOf = (change: RowChange | undefined): string | undefined => change && String((JSON.parse(change.key) as string[])[0])
+const idOf = (change: RowChange | undefined): string | undefined =>
+  change && String((JSON.parse(change.key) as string[])[0])
 const isMark = (text: string) => (event: SourceEvent) => event.kind === 'mark' && event.text === text
 
 function expectEqual(what: string, found: unknown, wanted: unknown): void {
@@ -394,7 +437,11 @@ async function prepared<Settings>(
 ): Promise<Prepared> {
   const problems: SourceProblem[] = []
   const report = { problem: (problem: SourceProblem) => problems.push(problem), waitsFor: () => {} }
-  return source.prepare({ tables: [...tables.map((each) => bed.tables[each]), ...others], columns: everything, ...wanted }, report, call())
+  return source.prepare(
+    { tables: [...tables.map((each) => bed.tables[each]), ...others], columns: everything, ...wanted },
+    report,
+    call(),
+  )
 }
 
 async function connect<Settings>(
@@ -406,7 +453,10 @@ async function connect<Settings>(
 ): Promise<{ source: SourceConnection; prepared: Prepared }> {
   const { kind, url, settings } = bed
   const source = kind.connect({ url, settings, clientName: 'rockpool-contract', identity: identity && kept(identity) })
-  return { source, prepared: await prepared(source, bed, tables, { identity: identity && kept(identity), at, fresh: false }, others) }
+  return {
+    source,
+    prepared: await prepared(source, bed, tables, { identity: identity && kept(identity), at, fresh: false }, others),
+  }
 }
 
 /** A session that records the events of its stream. */
@@ -504,7 +554,11 @@ class Followed<Settings> {
 
   /** Returns the code of the error with which the stream ends. */
   async end(): Promise<string> {
-    const code = await within('the end of the stream', Promise.race([codeOf(this.stream.ended), this.#changed()]), this.#bed.comesMs)
+    const code = await within(
+      'the end of the stream',
+      Promise.race([codeOf(this.stream.ended), this.#changed()]),
+      this.#bed.comesMs,
+    )
     await this.close()
     return code
   }

@@ -25,7 +25,9 @@ test('state of another kind or version is nobody’s', () => {
     [BARE_FORM, { ...wrapped, v: 2 }],
     [BARE_FORM, { ...wrapped, kind: 'other' }],
   ] as const) {
-    expect(fromStored(form, stored)).toEqual({ foreign: expect.stringContaining(`not ${form.name}, version ${form.version}`) })
+    expect(fromStored(form, stored)).toEqual({
+      foreign: expect.stringContaining(`not ${form.name}, version ${form.version}`),
+    })
   }
 })
 

@@ -26,7 +26,8 @@ export const BARE_FORM: StateForm = { name: 'postgres', version: 1 }
 /** The members of a bare cursor at the beginning of a table. */
 export const BARE_START = { filenode: 0, part: 0, block: 0, blocks: 0 }
 
-const isForm = (form: StateForm, { name, version }: StateForm): boolean => form.name === name && form.version === version
+const isForm = (form: StateForm, { name, version }: StateForm): boolean =>
+  form.name === name && form.version === version
 
 function isWrapped(stored: StoredState): stored is WrappedState {
   const { kind, v, value } = stored
@@ -34,7 +35,11 @@ function isWrapped(stored: StoredState): stored is WrappedState {
 }
 
 /** Returns the state of a kind as it is stored. */
-export const toStored = ({ name, version }: StateForm, value: OpaqueState): WrappedState => ({ kind: name, v: version, value })
+export const toStored = ({ name, version }: StateForm, value: OpaqueState): WrappedState => ({
+  kind: name,
+  v: version,
+  value,
+})
 
 /**
  * Returns stored state for the kind that reads it, or `foreign`, which says whose it is when it is of another kind or
@@ -44,7 +49,9 @@ export function fromStored(form: StateForm, stored: StoredState): { value: Opaqu
   const wrapped = isWrapped(stored)
   const of: StateForm = wrapped ? { name: stored.kind, version: stored.v } : BARE_FORM
   if (!isForm(form, of))
-    return { foreign: `the stored state is of the kind ${of.name}, version ${of.version}, not ${form.name}, version ${form.version}` }
+    return {
+      foreign: `the stored state is of the kind ${of.name}, version ${of.version}, not ${form.name}, version ${form.version}`,
+    }
   return { value: wrapped ? stored.value : stored }
 }
 

@@ -1,7 +1,13 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { Batch } from '../durable-objects/replicator/ingest/batch.ts'
 import { combinePlans, compile, loadPlan, type LoadedPlan, type Plan } from './index.ts'
-import { MAX_BUCKET_NAME_BYTES, MAX_BUCKETS_PER_ROW, MAX_BYTES_PER_ROW, MAX_REQUEST_ROUNDS, MAX_ROW_ROUNDS } from './limits.ts'
+import {
+  MAX_BUCKET_NAME_BYTES,
+  MAX_BUCKETS_PER_ROW,
+  MAX_BYTES_PER_ROW,
+  MAX_REQUEST_ROUNDS,
+  MAX_ROW_ROUNDS,
+} from './limits.ts'
 import { ReadyPlan } from './evaluate/plan.ts'
 import { codes, definition, stream, synced } from './test-evaluate.ts'
 import type { RequestLimits } from './types.ts'
@@ -26,25 +32,37 @@ interface Asking {
   parameters?: Record<string, unknown>
   subscriptions?: Record<string, unknown>[]
 }
-function resolve(yaml: string, { claims = {}, parameters = {}, subscriptions = [] }: Asking, limits: Partial<RequestLimits> = {}) {
+function resolve(
+  yaml: string,
+  { claims = {}, parameters = {}, subscriptions = [] }: Asking,
+  limits: Partial<RequestLimits> = {},
+) {
   const asked = subscriptions.map((each) => ({ stream: 's', parameters: each, priority: null }))
   const context = { claims: { sub: 'u', ...claims }, parameters, includeDefaults: true, subscriptions: asked }
   return new ReadyPlan(planOf(yaml), limits).request(context).resolve(() => [])
 }
 const refused = (what: RegExp, limit: number) =>
-  expect.objectContaining({ code: 'PSYNC_S2305', message: expect.stringMatching(what), details: expect.objectContaining({ limit }) })
+  expect.objectContaining({
+    code: 'PSYNC_S2305',
+    message: expect.stringMatching(what),
+    details: expect.objectContaining({ limit }),
+  })
 const numbers = (n: number) => Array.from({ length: n }, (_, i) => i)
 
 describe('a request', () => {
   const owned = onDemand('SELECT id FROM t WHERE owner = auth.user_id()')
   const narrowed = onDemand("SELECT id FROM t WHERE owner = auth.user_id() AND list = subscription.parameter('list')")
-  const looked = onDemand("SELECT id FROM t WHERE team IN (SELECT team FROM m WHERE u = subscription.parameter('list'))")
+  const looked = onDemand(
+    "SELECT id FROM t WHERE team IN (SELECT team FROM m WHERE u = subscription.parameter('list'))",
+  )
 
   test.each([
     ['of one bucket', owned],
     ['with a bucket each', narrowed],
   ])('twice the subscriptions %s are twice the steps', (_, yaml) => {
-    const steps = [100, 200, 400].map((n) => resolve(yaml, { subscriptions: numbers(n).map((list) => ({ list })) }).work.rounds)
+    const steps = [100, 200, 400].map(
+      (n) => resolve(yaml, { subscriptions: numbers(n).map((list) => ({ list })) }).work.rounds,
+    )
     expect(steps).toEqual([100, 200, 400])
   })
 
@@ -63,7 +81,10 @@ describe('a request', () => {
   })
 
   test.each([
-    ['of the client', onDemand("SELECT id FROM t WHERE owner IN connection.parameter('a') AND x = connection.parameter('b')")],
+    [
+      'of the client',
+      onDemand("SELECT id FROM t WHERE owner IN connection.parameter('a') AND x = connection.parameter('b')"),
+    ],
     [
       'of json_each',
       onDemand(
@@ -102,12 +123,15 @@ describe('a request', () => {
   })
 
   test('lookups of all subscriptions count together, each time they are asked', () => {
-    const lookups = (lists: number[]) => resolve(looked, { subscriptions: lists.map((list) => ({ list })) }, { lookupRows: 5 })
+    const lookups = (lists: number[]) =>
+      resolve(looked, { subscriptions: lists.map((list) => ({ list })) }, { lookupRows: 5 })
     expect(lookups([1, 2, 3, 4, 5]).work.lookups).toBe(5)
     expect(lookups([1, 1, 1, 1, 1])).toMatchObject({ work: { lookups: 5 }, lookups: { length: 1 } })
     expect(() => lookups([1, 2, 3, 4, 5, 6])).toThrow(refused(/lookups.*MAX_LOOKUP_ROWS/, 5))
     expect(() => lookups([1, 1, 1, 1, 1, 1])).toThrow(refused(/lookups.*MAX_LOOKUP_ROWS/, 5))
-    expect(() => resolve(looked, { subscriptions: numbers(1_001).map((list) => ({ list })) })).toThrow(refused(/lookups/, 1_000))
+    expect(() => resolve(looked, { subscriptions: numbers(1_001).map((list) => ({ list })) })).toThrow(
+      refused(/lookups/, 1_000),
+    )
   })
 
   test('rounds of all subscriptions count together', () => {
@@ -132,7 +156,10 @@ describe('a request', () => {
 })
 
 describe('the name of a bucket', () => {
-  const prefix = resolve(onDemand("SELECT id FROM t WHERE x = connection.parameter('x')"), { parameters: { x: '' }, subscriptions: [{}] })
+  const prefix = resolve(onDemand("SELECT id FROM t WHERE x = connection.parameter('x')"), {
+    parameters: { x: '' },
+    subscriptions: [{}],
+  })
   const room = MAX_BUCKET_NAME_BYTES - (prefix.buckets[0]?.bucket.length ?? 0)
 
   test.each([
@@ -147,14 +174,20 @@ describe('the name of a bucket', () => {
     expect(Buffer.byteLength(bucket?.bucket ?? '')).toBeLessThanOrEqual(MAX_BUCKET_NAME_BYTES)
     expect(() => ask(most + 1)).toThrow(refused(/bytes in the name of a bucket/, MAX_BUCKET_NAME_BYTES))
     const plan = load(yaml)
-    const evaluated = (n: number) => plan.evaluateRow({ schema: 'public', name: 't' }, { id: '1', x: character.repeat(n) })
+    const evaluated = (n: number) =>
+      plan.evaluateRow({ schema: 'public', name: 't' }, { id: '1', x: character.repeat(n) })
     expect(evaluated(most).rows.map((row) => row.bucket)).toEqual([bucket?.bucket])
-    expect(evaluated(most + 1)).toMatchObject({ rows: [], errors: [{ message: expect.stringMatching(/name of a bucket/) }] })
+    expect(evaluated(most + 1)).toMatchObject({
+      rows: [],
+      errors: [{ message: expect.stringMatching(/name of a bucket/) }],
+    })
   })
 
   test('that of a lookup as well', () => {
     const yaml = onDemand("SELECT id FROM t WHERE team IN (SELECT team FROM m WHERE u = connection.parameter('x'))")
-    expect(() => resolve(yaml, { parameters: { x: 'a'.repeat(2_000) }, subscriptions: [{}] })).toThrow(refused(/name of a bucket/, 1_024))
+    expect(() => resolve(yaml, { parameters: { x: 'a'.repeat(2_000) }, subscriptions: [{}] })).toThrow(
+      refused(/name of a bucket/, 1_024),
+    )
   })
 
   test('that is too long leaves the other buckets of the row', () => {
@@ -189,7 +222,10 @@ describe('a row', () => {
     ['definitions', definition('SELECT request.user_id() AS u', 'SELECT id FROM t WHERE bucket.u IN l')],
     ['lookups of edition 3', stream('SELECT id FROM x WHERE id IN (SELECT id FROM t WHERE auth.user_id() IN l)')],
     ['lookups of edition 2', stream('SELECT id FROM x WHERE id IN (SELECT id FROM t WHERE auth.user_id() IN l)', 2)],
-    ['lookups of definitions', definition('SELECT id FROM t WHERE request.user_id() IN l', 'SELECT id FROM x WHERE id = bucket.id')],
+    [
+      'lookups of definitions',
+      definition('SELECT id FROM t WHERE request.user_id() IN l', 'SELECT id FROM x WHERE id = bucket.id'),
+    ],
     [
       'lookups with outputs of an array',
       stream('SELECT id FROM x WHERE id IN (SELECT e.value FROM t, json_each(t.l) AS e WHERE t.u = auth.user_id())'),
@@ -204,7 +240,10 @@ describe('a row', () => {
       errors: [{ message: expect.stringMatching(/more than 1000 buckets/) }],
     })
     // Equal elements are one bucket.
-    expect(evaluated(JSON.stringify(numbers(20_000).map((n) => n % 7)))).toMatchObject({ rows: { length: 7 }, errors: [] })
+    expect(evaluated(JSON.stringify(numbers(20_000).map((n) => n % 7)))).toMatchObject({
+      rows: { length: 7 },
+      errors: [],
+    })
     expect(evaluated(array(3))).toMatchObject({ rows: { length: 3 }, errors: [] })
   })
 
@@ -229,7 +268,10 @@ describe('a row', () => {
     const bytes = Buffer.byteLength(evaluated(100, '').rows[0]?.data ?? '')
     const most = Math.floor(MAX_BYTES_PER_ROW / 100) - bytes
     expect(evaluated(100, 'x'.repeat(most)).rows).toHaveLength(100)
-    expect(evaluated(100, 'x'.repeat(most + 1))).toMatchObject({ rows: [], errors: [{ message: expect.stringMatching(/8000000 bytes/) }] })
+    expect(evaluated(100, 'x'.repeat(most + 1))).toMatchObject({
+      rows: [],
+      errors: [{ message: expect.stringMatching(/8000000 bytes/) }],
+    })
     expect(evaluated(100, 'ü'.repeat(Math.floor(most / 2))).rows).toHaveLength(100)
     expect(evaluated(100, 'ü'.repeat(Math.floor(most / 2) + 1)).rows).toEqual([])
     expect(evaluated(1, 'x'.repeat(MAX_BYTES_PER_ROW + 1)).rows).toHaveLength(1)
@@ -284,10 +326,19 @@ describe('a row', () => {
   })
 
   test('an integer of very many digits is no integer', () => {
-    const value = (sql: string, s: string) => load(stream(`SELECT id, ${sql} AS r FROM t`)).evaluateRow(t, { id: '1', s })
-    for (const sql of ['CAST(s AS integer)', 'CAST(s AS numeric)', 's + 1', "CAST(('{\"n\":' || s || '}') ->> 'n' AS text)"]) {
+    const value = (sql: string, s: string) =>
+      load(stream(`SELECT id, ${sql} AS r FROM t`)).evaluateRow(t, { id: '1', s })
+    for (const sql of [
+      'CAST(s AS integer)',
+      'CAST(s AS numeric)',
+      's + 1',
+      "CAST(('{\"n\":' || s || '}') ->> 'n' AS text)",
+    ]) {
       expect(value(sql, '9'.repeat(1_000)).rows).toHaveLength(1)
-      expect(value(sql, '9'.repeat(1_001))).toMatchObject({ rows: [], errors: [{ message: expect.stringMatching(/1000 digits/) }] })
+      expect(value(sql, '9'.repeat(1_001))).toMatchObject({
+        rows: [],
+        errors: [{ message: expect.stringMatching(/1000 digits/) }],
+      })
     }
     expect(value('CAST(s AS real)', '9'.repeat(1_001)).rows).toHaveLength(1)
   })
@@ -297,12 +348,24 @@ describe('check tells', () => {
   test.each([
     ['IN', stream('SELECT id FROM t WHERE auth.user_id() IN l'), true],
     ['IN with a bound', stream('SELECT id FROM t WHERE auth.user_id() IN l AND json_array_length(l) <= 100'), false],
-    ['a bound of another array', stream('SELECT id FROM t WHERE auth.user_id() IN l AND json_array_length(k) <= 100'), true],
-    ['a bound written the other way', stream('SELECT id FROM t WHERE auth.user_id() IN l AND 100 > json_array_length(l)'), false],
+    [
+      'a bound of another array',
+      stream('SELECT id FROM t WHERE auth.user_id() IN l AND json_array_length(k) <= 100'),
+      true,
+    ],
+    [
+      'a bound written the other way',
+      stream('SELECT id FROM t WHERE auth.user_id() IN l AND 100 > json_array_length(l)'),
+      false,
+    ],
     ['a bound from below', stream('SELECT id FROM t WHERE auth.user_id() IN l AND json_array_length(l) > 1'), true],
     ['BETWEEN', stream('SELECT id FROM t WHERE auth.user_id() IN l AND json_array_length(l) BETWEEN 1 AND 9'), false],
     ['&& of edition 2', stream("SELECT id FROM t WHERE l && auth.parameter('l')", 2), true],
-    ['&& of edition 2 with a bound', stream("SELECT id FROM t WHERE l && auth.parameter('l') AND json_array_length(l) < 9", 2), false],
+    [
+      '&& of edition 2 with a bound',
+      stream("SELECT id FROM t WHERE l && auth.parameter('l') AND json_array_length(l) < 9", 2),
+      false,
+    ],
     ['definitions', definition('SELECT request.user_id() AS u', 'SELECT id FROM t WHERE bucket.u IN l'), true],
     ['a lookup', stream('SELECT id FROM x WHERE id IN (SELECT id FROM t WHERE auth.user_id() IN l)'), true],
     ['an array of the request', stream("SELECT id FROM t WHERE owner IN auth.parameter('l')"), false],
@@ -310,7 +373,11 @@ describe('check tells', () => {
 
   test.each([
     ['definitions', definition('SELECT id FROM m', 'SELECT id FROM t WHERE m = bucket.id'), true],
-    ['definitions with a key', definition('SELECT id FROM m WHERE u = request.user_id()', 'SELECT id FROM t WHERE m = bucket.id'), false],
+    [
+      'definitions with a key',
+      definition('SELECT id FROM m WHERE u = request.user_id()', 'SELECT id FROM t WHERE m = bucket.id'),
+      false,
+    ],
     ['a join with nothing of the request', stream('SELECT t.id FROM t, m WHERE t.m = m.id AND m.open = 1'), true],
     ['a subquery with a key', stream('SELECT id FROM t WHERE m IN (SELECT id FROM m WHERE u = auth.user_id())'), false],
     [

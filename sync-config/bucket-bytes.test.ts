@@ -8,9 +8,13 @@ import { bucketsOfCases, type Buckets } from './test-bucket-bytes.ts'
  * Names of buckets and what is in them, as the version of before NULL of requests was looked at made them: who deploys
  * a newer one copies nothing again.
  */
-const before = JSON.parse(readFileSync(new URL('./test-bucket-bytes.json', import.meta.url), 'utf8')) as Record<string, Buckets>
+const before = JSON.parse(readFileSync(new URL('./test-bucket-bytes.json', import.meta.url), 'utf8')) as Record<
+  string,
+  Buckets
+>
 
-const KEYS = 'arrays are walked without true and false, which are no numbers in a list: the walk stands in the definition'
+const KEYS =
+  'arrays are walked without true and false, which are no numbers in a list: the walk stands in the definition'
 const ASKED = 'a NULL of the request asked for a bucket of NULL, which no request gets now'
 
 /** What is otherwise, on purpose. */
@@ -36,7 +40,9 @@ const now = bucketsOfCases()
 const NO_ID = 's3-columns.json'
 
 test('of a case whose last stream is refused by now, because it has no id, the others have the buckets of before', () => {
-  const { yaml } = JSON.parse(readFileSync(new URL(`./fixtures/cases/${NO_ID}`, import.meta.url), 'utf8')) as { yaml: string }
+  const { yaml } = JSON.parse(readFileSync(new URL(`./fixtures/cases/${NO_ID}`, import.meta.url), 'utf8')) as {
+    yaml: string
+  }
   const compiled = compileConfig(yaml.slice(0, yaml.indexOf('  h:\n')))
   if (!compiled.ok) throw new Error(JSON.stringify(compiled.errors))
   expect(contentOf(compiled.plan).definitions.map(bucketPrefix)).toEqual(before[NO_ID]?.names.slice(0, -1))

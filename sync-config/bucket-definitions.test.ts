@@ -10,14 +10,28 @@ function planOf(yaml: string): Plan {
   return result.plan
 }
 const load = (yaml: string): LoadedPlan => loadPlan(planOf(yaml))
-const user = (sub: string, claims = {}) => ({ claims: { sub, ...claims }, parameters: {}, includeDefaults: true, subscriptions: [] })
+const user = (sub: string, claims = {}) => ({
+  claims: { sub, ...claims },
+  parameters: {},
+  includeDefaults: true,
+  subscriptions: [],
+})
 const none = (): undefined => undefined
 
 describe('the sync config of the example', () => {
-  const plan = loadPlan(parsePlan(JSON.stringify(planOf(readFileSync(new URL('../sync-config.yaml', import.meta.url), 'utf8')))))
+  const plan = loadPlan(
+    parsePlan(JSON.stringify(planOf(readFileSync(new URL('../sync-config.yaml', import.meta.url), 'utf8')))),
+  )
 
   test('a row is in the bucket that its owner has', () => {
-    const row = { id: 'l1', name: 'Groceries', owner_id: 'alice', shared: 0n, created_at: null, photo: new Uint8Array([1]) }
+    const row = {
+      id: 'l1',
+      name: 'Groceries',
+      owner_id: 'alice',
+      shared: 0n,
+      created_at: null,
+      photo: new Uint8Array([1]),
+    }
     const { rows, errors } = plan.evaluateRow(lists, row)
     const { buckets, need } = plan.request(user('alice')).resolve(none)
     expect(errors).toEqual([])
@@ -47,7 +61,14 @@ describe('the sync config of the example', () => {
 
 test('integers keep their digits, reals their decimal point, missing columns and bytes are left out', () => {
   const plan = load('bucket_definitions: {all: {data: [SELECT * FROM lists]}}')
-  const row = { id: 9007199254740993n, real: 2, gone: undefined, bytes: new Uint8Array(1), _hidden: 1n, at: { resolve: () => 'then' } }
+  const row = {
+    id: 9007199254740993n,
+    real: 2,
+    gone: undefined,
+    bytes: new Uint8Array(1),
+    _hidden: 1n,
+    at: { resolve: () => 'then' },
+  }
   expect(plan.evaluateRow(lists, row).rows[0]).toMatchObject({
     objectId: '9007199254740993',
     data: '{"id":9007199254740993,"real":2.0,"at":"then"}',
@@ -95,7 +116,9 @@ test('the same content has the same name, whatever stands around it', () => {
 })
 
 test('a row that one query cannot evaluate is lost for that query only', () => {
-  const plan = load(`bucket_definitions: {bad: {data: ["SELECT id, j ->> 'a' AS a FROM lists"]}, good: {data: [SELECT id FROM lists]}}`)
+  const plan = load(
+    `bucket_definitions: {bad: {data: ["SELECT id, j ->> 'a' AS a FROM lists"]}, good: {data: [SELECT id FROM lists]}}`,
+  )
   const { rows, errors } = plan.evaluateRow(lists, { id: '1', j: '{broken' })
   expect(rows.map((row) => row.data)).toEqual(['{"id":"1"}'])
   expect(errors).toHaveLength(1)

@@ -7,7 +7,9 @@ import { definition, stream } from './test-evaluate.ts'
 
 const bytes = { name: 'bytea', kind: 'bytes' } as const
 const schema: SourceSchema = {
-  tables: [{ schema: 'public', name: 'files', columns: ['id', 'name', 'photo', '_raw'], types: { photo: bytes, _raw: bytes } }],
+  tables: [
+    { schema: 'public', name: 'files', columns: ['id', 'name', 'photo', '_raw'], types: { photo: bytes, _raw: bytes } },
+  ],
 }
 const told = (yaml: string): string[] => {
   const { warnings } = compileConfig(yaml, { schema })
@@ -38,7 +40,9 @@ describe.each([
 test('also behind a CTE, at the place; without a database nothing is known', () => {
   const yaml = `config: {edition: 3}\nwith:\n  mine: SELECT id, photo FROM files\nstreams:\n  s: {query: SELECT * FROM mine}\n`
   expect(told(yaml)).toEqual([message('photo')])
-  const { warnings } = compileConfig('config: {edition: 3}\nstreams:\n  s:\n    query: SELECT id, photo FROM files\n', { schema })
+  const { warnings } = compileConfig('config: {edition: 3}\nstreams:\n  s:\n    query: SELECT id, photo FROM files\n', {
+    schema,
+  })
   expect(warnings.map(({ code, place }) => [code, place.line, place.column])).toEqual([['bytes-left-out', 4, 23]])
   expect(compileConfig(stream('SELECT id, photo FROM files')).warnings).toEqual([])
 })

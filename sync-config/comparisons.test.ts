@@ -12,9 +12,11 @@ const table = (name: string, types: NonNullable<SchemaTable['types']>, unknown: 
   types,
 })
 const tables = [
-  table('tasks', { id: number(), owner: number(), team: text('uuid'), done: number('bool'), ref: { name: 'bytea', kind: 'bytes' } }, [
-    'label',
-  ]),
+  table(
+    'tasks',
+    { id: number(), owner: number(), team: text('uuid'), done: number('bool'), ref: { name: 'bytea', kind: 'bytes' } },
+    ['label'],
+  ),
   table('members', { id: number(), team_id: number('int8'), user_id: text() }),
 ]
 
@@ -28,9 +30,13 @@ const USER = 'the user id (text, unless tokens have a number as sub)'
 test('a column of numbers and the user id, with the cast that helps', () => {
   const message = `tasks.owner (int4) and ${USER} are never equal: write owner::text.`
   expect(inEach('owner = auth.user_id()')).toEqual([[message], [message]])
-  expect(told(definition('SELECT request.user_id() AS u', 'SELECT * FROM tasks WHERE owner = bucket.u'))).toEqual([message])
+  expect(told(definition('SELECT request.user_id() AS u', 'SELECT * FROM tasks WHERE owner = bucket.u'))).toEqual([
+    message,
+  ])
   expect(inEach('owner::text = auth.user_id()')).toEqual([[], []])
-  expect(told(stream('SELECT * FROM tasks WHERE done = auth.user_id()'))).toEqual([`tasks.done (bool) and ${USER} are never equal.`])
+  expect(told(stream('SELECT * FROM tasks WHERE done = auth.user_id()'))).toEqual([
+    `tasks.done (bool) and ${USER} are never equal.`,
+  ])
   expect(told(stream('SELECT * FROM tasks WHERE ref = auth.user_id()'))).toEqual([
     `tasks.ref (bytea) and ${USER} are never equal: write hex(ref).`,
   ])
@@ -41,22 +47,26 @@ test('columns of two tables, one of which a lookup finds', () => {
   const message = 'tasks.team (uuid) and members.team_id (int8) are never equal: write team_id::text.'
   expect(inEach(found)).toEqual([[message], [message]])
   expect(inEach(found.replace('team_id', 'team_id::text'))).toEqual([[], []])
-  expect(told(stream(`SELECT * FROM tasks WHERE owner IN (SELECT team_id FROM members WHERE id = auth.user_id())`))).toEqual([
-    `members.id (int4) and ${USER} are never equal: write id::text.`,
-  ])
+  expect(
+    told(stream(`SELECT * FROM tasks WHERE owner IN (SELECT team_id FROM members WHERE id = auth.user_id())`)),
+  ).toEqual([`members.id (int4) and ${USER} are never equal: write id::text.`])
 })
 
 test('a constant', () => {
   expect(told(stream("SELECT * FROM tasks WHERE owner = '7'"))).toEqual([
     "tasks.owner (int4) and '7' (text) are never equal: write owner::text.",
   ])
-  expect(told(stream('SELECT * FROM tasks WHERE team = 7'))).toEqual(["tasks.team (uuid) and 7 (a number) are never equal: write '7'."])
+  expect(told(stream('SELECT * FROM tasks WHERE team = 7'))).toEqual([
+    "tasks.team (uuid) and 7 (a number) are never equal: write '7'.",
+  ])
 })
 
 test('elements of a list, in each form that IN takes', () => {
   const json = 'tasks.owner (int4) and "7" (text) are never equal: write owner::text.'
   expect(inEach(`owner IN '["7", "8"]'`)).toEqual([[json], [json]])
-  expect(told(definition('SELECT 1 AS one', `SELECT * FROM tasks WHERE owner IN '["7"]' AND bucket.one = id`))).toEqual([json])
+  expect(told(definition('SELECT 1 AS one', `SELECT * FROM tasks WHERE owner IN '["7"]' AND bucket.one = id`))).toEqual(
+    [json],
+  )
   expect(told(stream(`SELECT * FROM tasks WHERE owner NOT IN '["7"]'`))).toEqual([json])
   expect(inEach(`owner IN '[1, "7"]'`)).toEqual([[json], [json]])
   expect(inEach(`team IN '[7]'`)[0]).toEqual(['tasks.team (uuid) and 7 (a number) are never equal: write "7".'])

@@ -75,7 +75,9 @@ export function neverEqual(
     const ofRequest: TypeOf = (expr) => {
       const lookup = expr[0] === 'output' ? asked[expr[1]] : undefined
       if (expr[0] !== 'output' || !lookup) return fixed(expr)
-      const types = lookup.branches.map(({ outputs }) => outputs[expr[2]]).map((output) => output && ofRow(lookup.table)(output))
+      const types = lookup.branches
+        .map(({ outputs }) => outputs[expr[2]])
+        .map((output) => output && ofRow(lookup.table)(output))
       return types.every((type) => type?.kind === types[0]?.kind) ? (types[0] ?? null) : null
     }
     for (const step of steps) {

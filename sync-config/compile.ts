@@ -67,12 +67,16 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
     lookup: (content) => lookups.add(content),
   }
   const programs: PlanContent['programs'] = []
-  const compileEach = <T extends { key: Range }>(texts: readonly T[], compileOne: (text: T) => Program | null): void => {
+  const compileEach = <T extends { key: Range }>(
+    texts: readonly T[],
+    compileOne: (text: T) => Program | null,
+  ): void => {
     for (const text of texts) {
       const program = within(findings, text.key, () => compileOne(text))
       if (!program) continue
       programs.push(program)
-      for (const [code, message] of costWarnings(program, definitions.all, lookups.all)) findings.warning(code, message, text.key)
+      for (const [code, message] of costWarnings(program, definitions.all, lookups.all))
+        findings.warning(code, message, text.key)
       if (!context.schema) continue
       for (const { message, sides } of neverEqual(program, definitions.all, lookups.all, context.schema)) {
         findings.warning('never-equal', message, placeOf(sides, extentOf(text, texts, findings.length)) ?? text.key)
@@ -137,7 +141,11 @@ function within<T>(findings: Findings, place: Range, make: () => T): T | null {
     return make()
   } catch (error) {
     if (!(error instanceof TooMuchWork) && !(error instanceof RangeError)) throw error
-    findings.error('plan-work', 'Planning this takes too much work: split it, or use fewer ORs, joins and subqueries.', place)
+    findings.error(
+      'plan-work',
+      'Planning this takes too much work: split it, or use fewer ORs, joins and subqueries.',
+      place,
+    )
     return null
   }
 }

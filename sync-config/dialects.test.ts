@@ -10,7 +10,10 @@ const user: Asking = { jwt: { sub: 'x' } }
 describe('a bucket parameter by itself', () => {
   const rows: Tables = { t: [{ id: '1', n: 1, x: 1 }, { id: '2', n: 2, x: 0 }] } // prettier-ignore
   const asked = (where: string, p: unknown) =>
-    synced(definition("SELECT request.parameter('p') AS flag", `SELECT id FROM t WHERE ${where}`), rows, { ...user, parameters: { p } })
+    synced(definition("SELECT request.parameter('p') AS flag", `SELECT id FROM t WHERE ${where}`), rows, {
+      ...user,
+      parameters: { p },
+    })
 
   test('holds when it is exactly 1', () => {
     expect([true, 1, 1.0].map((p) => asked('bucket.flag', p))).toEqual([['1', '2'], ['1', '2'], ['1', '2']]) // prettier-ignore
@@ -22,9 +25,14 @@ describe('a bucket parameter by itself', () => {
     expect([1, 2, 3].map((p) => asked('bucket.flag OR n = bucket.flag', p))).toEqual([['1', '2'], ['2'], []])
   })
 
-  test.each(['NOT bucket.flag', 'bucket.flag IS NULL', 'iif(bucket.flag, 1, 0)', 'bucket.flag + 1'])('%s is refused', (where) => {
-    expect(codes(definition("SELECT request.parameter('p') AS flag", `SELECT id FROM t WHERE ${where}`))).toContain('bucket-parameter')
-  })
+  test.each(['NOT bucket.flag', 'bucket.flag IS NULL', 'iif(bucket.flag, 1, 0)', 'bucket.flag + 1'])(
+    '%s is refused',
+    (where) => {
+      expect(codes(definition("SELECT request.parameter('p') AS flag", `SELECT id FROM t WHERE ${where}`))).toContain(
+        'bucket-parameter',
+      )
+    },
+  )
 })
 
 describe('the name of a table', () => {
@@ -44,7 +52,9 @@ describe('the name of a table', () => {
     const ids = (query: string) => synced(stream(query), rows, user)
     expect(ids('SELECT public.t.id FROM public.t WHERE public.t.owner = auth.user_id()')).toEqual(['1'])
     expect(ids('SELECT public.t.* FROM t WHERE public.t.owner = auth.user_id()')).toEqual(['1'])
-    expect(ids('SELECT t.id FROM t WHERE owner IN (SELECT public.m.o FROM public.m WHERE public.m.u = auth.user_id())')).toEqual([])
+    expect(
+      ids('SELECT t.id FROM t WHERE owner IN (SELECT public.m.o FROM public.m WHERE public.m.u = auth.user_id())'),
+    ).toEqual([])
   })
 
   test.each([
@@ -119,8 +129,14 @@ test.each([
 describe('a config that asks for the SQLite engine', () => {
   const asking = (query: string, config = 'edition: 3') => {
     const head = config.startsWith('edition: 1') ? definition(null, query) : stream(query)
-    const result = compileConfig(head.replace(/config: \{.*?\}/, `config: {${config}, unstable_sqlite_expression_engine: true}`))
-    return [result.ok, ...(result.ok ? [] : result.errors.map(({ code }) => code)), ...result.warnings.map(({ code }) => code)]
+    const result = compileConfig(
+      head.replace(/config: \{.*?\}/, `config: {${config}, unstable_sqlite_expression_engine: true}`),
+    )
+    return [
+      result.ok,
+      ...(result.ok ? [] : result.errors.map(({ code }) => code)),
+      ...result.warnings.map(({ code }) => code),
+    ]
   }
   const accepted = [true, 'sqlite-engine']
   const refused = [false, 'sqlite-engine']

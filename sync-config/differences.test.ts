@@ -12,7 +12,8 @@ const big = (text: string) => ({ $int: text })
 
 /** The value of an expression in edition 3, `fails` when the row is lost. */
 function value(expression: string, record: Record<string, unknown> = {}): unknown {
-  const [output] = evaluated(stream(`SELECT id, ${expression} AS r FROM t`), { t: [{ id: '1', ...record }] }, []).data[0] ?? []
+  const [output] =
+    evaluated(stream(`SELECT id, ${expression} AS r FROM t`), { t: [{ id: '1', ...record }] }, []).data[0] ?? []
   return output && 'data' in output ? output.data['r'] : 'fails'
 }
 
@@ -34,39 +35,61 @@ const DIFFERENCES: Record<string, () => void> = {
     }
   },
   'NOT IN (SELECT …)': () => {
-    const wheres = ["'off' NOT IN (SELECT x FROM m WHERE u = auth.user_id())", 'x NOT IN (SELECT value FROM json_each(t.j))']
+    const wheres = [
+      "'off' NOT IN (SELECT x FROM m WHERE u = auth.user_id())",
+      'x NOT IN (SELECT value FROM json_each(t.j))',
+    ]
     for (const where of wheres) expect(codes(stream(`SELECT * FROM t WHERE ${where}`))).toContain('not-in-select')
   },
   'two comparisons with one array': () => {
     const rows: Tables = { t: [{ id: 'both', j: ['u', 'p'] }, { id: 'one', j: ['u'] }] } // prettier-ignore
-    for (const where of ["auth.user_id() IN j AND auth.parameter('p') IN j", "j && auth.parameter('a') AND j && auth.parameter('b')"]) {
-      expect(synced(stream(`SELECT id FROM t WHERE ${where}`), rows, user({ p: 'p', a: ['u'], b: ['p', 'x'] })), where).toEqual(['both'])
+    for (const where of [
+      "auth.user_id() IN j AND auth.parameter('p') IN j",
+      "j && auth.parameter('a') AND j && auth.parameter('b')",
+    ]) {
+      expect(
+        synced(stream(`SELECT id FROM t WHERE ${where}`), rows, user({ p: 'p', a: ['u'], b: ['p', 'x'] })),
+        where,
+      ).toEqual(['both'])
     }
   },
   'numbers that meet in one column': () => {
     const rows: Tables = { t: [{ id: 1 }, { id: 2 }], m: [{ x: 1, u: 'u' }, { x: 3, u: 'u' }] } // prettier-ignore
     const found = 'id IN (SELECT x FROM m WHERE u = auth.user_id())'
-    expect(synced(stream(`SELECT id FROM t WHERE id IN auth.parameter('l') AND ${found}`), rows, user({ l: [1, 2] }))).toEqual(['1'])
+    expect(
+      synced(stream(`SELECT id FROM t WHERE id IN auth.parameter('l') AND ${found}`), rows, user({ l: [1, 2] })),
+    ).toEqual(['1'])
     const asked: Asking = { ...user(), subscriptions: [{ stream: 's', parameters: { id: 1 } }] }
-    expect(synced(stream(`SELECT id FROM t WHERE id = subscription.parameter('id') AND ${found}`), rows, asked)).toEqual(['1'])
+    expect(
+      synced(stream(`SELECT id FROM t WHERE id = subscription.parameter('id') AND ${found}`), rows, asked),
+    ).toEqual(['1'])
   },
   'a NULL of the request and a null in a list': () => {
     const yaml = definition('SELECT id FROM m WHERE request.user_id() IN l', 'SELECT id FROM t WHERE id = bucket.id')
     const rows: Tables = { ...one, m: [{ id: '1', l: [null, 'u'] }] }
     expect([{ jwt: {} }, user()].map((request) => synced(yaml, rows, request))).toEqual([[], ['1']])
-    const listed = definition("SELECT id FROM m WHERE owner IN request.jwt() -> 'l'", 'SELECT id FROM t WHERE id = bucket.id')
+    const listed = definition(
+      "SELECT id FROM m WHERE owner IN request.jwt() -> 'l'",
+      'SELECT id FROM t WHERE id = bucket.id',
+    )
     expect(synced(listed, { ...one, m: [{ id: '1', owner: null }] }, user({ l: [null] }))).toEqual([])
   },
   'an alias before *': () => {
     for (const yaml of [definition(null, 'SELECT NULL AS ssn, * FROM t'), stream('SELECT NULL AS ssn, * FROM t', 2)]) {
-      expect(evaluated(yaml, { t: [{ id: '1', ssn: '078-05-1120' }] }, []).data[0]?.[0]).toMatchObject({ data: { id: '1', ssn: null } })
+      expect(evaluated(yaml, { t: [{ id: '1', ssn: '078-05-1120' }] }, []).data[0]?.[0]).toMatchObject({
+        data: { id: '1', ssn: null },
+      })
     }
     expect(codes(definition(null, 'SELECT name AS id, * FROM t'))).toEqual(['id-over-star'])
   },
   'a row without an id': () => {
     for (const yaml of [definition(null, 'SELECT * FROM t'), stream('SELECT * FROM t', 2), stream('SELECT * FROM t')]) {
       const { data } = evaluated(yaml, { t: [{ id: null }, { x: 1 }, { id: 'a' }] }, [])
-      expect(data.map(([output]) => (output && 'id' in output ? output.id : 'left out'))).toEqual(['left out', 'left out', 'a'])
+      expect(data.map(([output]) => (output && 'id' in output ? output.id : 'left out'))).toEqual([
+        'left out',
+        'left out',
+        'a',
+      ])
     }
     expect(codes(stream('SELECT x FROM t'))).toEqual(['id-missing'])
   },
@@ -85,14 +108,9 @@ const DIFFERENCES: Record<string, () => void> = {
     expect(synced(yaml, { log_a: [{ id: '1', open: 1, owner: 'u' }, { id: '2', open: 0, owner: 'u' }] }, user())).toEqual(['1']) // prettier-ignore
   },
   'operators of integers and substring FROM': () => {
-    expect(['7 % 4', '6 & 3', '6 | 1', '1 << 4', '16 >> 2', "substring('abc' FROM 2)"].map((sql) => value(sql))).toEqual([
-      3,
-      2,
-      7,
-      16,
-      4,
-      'bc',
-    ])
+    expect(
+      ['7 % 4', '6 & 3', '6 | 1', '1 << 4', '16 >> 2', "substring('abc' FROM 2)"].map((sql) => value(sql)),
+    ).toEqual([3, 2, 7, 16, 4, 'bc'])
   },
   'NOT (NOT (…)) around OR': () => {
     const rows: Tables = { t: [{ id: '1', a: 1, b: 0, c: 1 }, { id: '2', a: 1, b: 0, c: 0 }] } // prettier-ignore
@@ -107,34 +125,50 @@ const DIFFERENCES: Record<string, () => void> = {
   dates: () => {
     expect(value("datetime('2023-06-28', 'unixepoch')")).toBeNull()
     expect(value("datetime('0001-01-01')")).toBe('0001-01-01 00:00:00')
-    expect([value("datetime('20230628')"), value("datetime('+12023-06-28')"), value("datetime('-0001-06-28')")]).toEqual([null, null, null])
+    expect([
+      value("datetime('20230628')"),
+      value("datetime('+12023-06-28')"),
+      value("datetime('-0001-06-28')"),
+    ]).toEqual([null, null, null])
     expect(value("datetime('2023-06-28T12:00:00+0200')")).toBe('2023-06-28 10:00:00')
     expect(value('datetime(2460000.5)')).toBe('2023-02-25 00:00:00')
   },
   'JSON that others read': () => {
     expect(value("j ->> '$[0]'", { j: [1, 2] })).toBeNull()
     expect(value("j ->> 'a'", { j: { $json: '{"a":.5}' } })).toBe('fails')
-    expect([value("json_array_length(j, '$')", { j: '5' }), value("json_array_length(j, '$')", { j: [1] })]).toEqual([0, 1])
+    expect([value("json_array_length(j, '$')", { j: '5' }), value("json_array_length(j, '$')", { j: [1] })]).toEqual([
+      0, 1,
+    ])
   },
   'integers beyond 2^53': () => {
     const yaml = definition('SELECT n FROM m WHERE u = request.user_id()', 'SELECT id FROM t WHERE bucket.n IN j')
     const arrays = ['9007199254740992', '9007199254740993'].map((n) => ({ id: n, j: { $json: `[${n}]` } }))
-    expect(synced(yaml, { m: [{ u: 'u', n: big('9007199254740993') }], t: arrays }, user())).toEqual(['9007199254740993'])
+    expect(synced(yaml, { m: [{ u: 'u', n: big('9007199254740993') }], t: arrays }, user())).toEqual([
+      '9007199254740993',
+    ])
   },
   'json_each of a value that is missing': () => {
     for (const from of ['token_parameters.l', 'user_parameters.l']) {
       const yaml = definition(`SELECT value AS v FROM json_each(${from})`, 'SELECT id FROM t WHERE x = bucket.v')
-      expect(synced(`${yaml}  all: {data: [SELECT id FROM t WHERE x = 'a']}\n`, { t: [{ id: '1', x: 'a' }] }, user())).toEqual(['1'])
+      expect(
+        synced(`${yaml}  all: {data: [SELECT id FROM t WHERE x = 'a']}\n`, { t: [{ id: '1', x: 'a' }] }, user()),
+      ).toEqual(['1'])
     }
   },
   'a subquery whose condition over the request is false': () => {
-    const yaml = stream("SELECT id FROM t WHERE auth.user_id() IN (SELECT u FROM m WHERE auth.parameter('admin') = 1)", 2)
+    const yaml = stream(
+      "SELECT id FROM t WHERE auth.user_id() IN (SELECT u FROM m WHERE auth.parameter('admin') = 1)",
+      2,
+    )
     const rows: Tables = { ...one, m: [{ u: 'u' }] }
     expect([user(), user({ admin: 1 })].map((request) => [synced(yaml, rows, request), failing(yaml, rows, request)])).toEqual([[[], []], [['1'], []]]) // prettier-ignore
   },
   'lists that are compared with lists': () => {
     const asked = stream("SELECT id FROM t WHERE auth.parameter('p') IN connection.parameter('l')")
-    expect([['p', 'q'], ['q']].map((l) => synced(asked, one, { ...user({ p: 'p' }), parameters: { l } }))).toEqual([['1'], []])
+    expect([['p', 'q'], ['q']].map((l) => synced(asked, one, { ...user({ p: 'p' }), parameters: { l } }))).toEqual([
+      ['1'],
+      [],
+    ])
   },
   'priorities, tags and constants': () => {
     const twice = `config: {edition: 3}\nstreams:\n  a: {auto_subscribe: true, priority: 1, query: SELECT id FROM t}\n  b: {auto_subscribe: true, priority: 3, query: SELECT id FROM t}\n`
@@ -146,12 +180,18 @@ const DIFFERENCES: Record<string, () => void> = {
   'an alternative that fails': () => {
     const yaml = stream("SELECT id FROM t WHERE owner IN connection.parameter('l') OR owner = auth.user_id()")
     const rows: Tables = { t: [{ id: '1', owner: 'u' }] }
-    expect([synced(yaml, rows, client({ l: 'no JSON' })), failing(yaml, rows, client({ l: 'no JSON' }))]).toEqual([['1'], ['s']])
+    expect([synced(yaml, rows, client({ l: 'no JSON' })), failing(yaml, rows, client({ l: 'no JSON' }))]).toEqual([
+      ['1'],
+      ['s'],
+    ])
   },
   'what a config cannot mean': () => {
     expect(codes(stream("SELECT id FROM t WHERE x = auth.parameter('exp')"))).toEqual(['renewed-claim'])
     expect(codes(stream("SELECT id, json_extract(j, 'k') AS k FROM t"))).toEqual(['json-path'])
-    expect(compileConfig(stream('SELECT id FROM t WHERE x != 1').replace('}', ', unstable_sqlite_expression_engine: true}')).ok).toBe(false)
+    expect(
+      compileConfig(stream('SELECT id FROM t WHERE x != 1').replace('}', ', unstable_sqlite_expression_engine: true}'))
+        .ok,
+    ).toBe(false)
   },
 }
 

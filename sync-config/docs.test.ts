@@ -33,8 +33,12 @@ describe('the examples of docs/sync-config.md', () => {
         includeDefaults: true,
         subscriptions: subscriptions.map((each) => ({ ...each, priority: null })),
       })
-      const { buckets } = program.resolve((lookup) => stored.filter((row) => row.bucket === lookup).map((row) => row.data))
-      const ids = new Set(buckets.flatMap(({ bucket }) => stored.filter((row) => row.bucket === bucket).map((row) => row.objectId)))
+      const { buckets } = program.resolve((lookup) =>
+        stored.filter((row) => row.bucket === lookup).map((row) => row.data),
+      )
+      const ids = new Set(
+        buckets.flatMap(({ bucket }) => stored.filter((row) => row.bucket === bucket).map((row) => row.objectId)),
+      )
       expect([...ids].sort()).toEqual(synced)
       if (priorities) expect(buckets.map((bucket) => bucket.priority).sort()).toEqual(priorities)
     }

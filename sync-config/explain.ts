@@ -1,5 +1,13 @@
 import type { Expr } from './expressions/expression.ts'
-import { contentOf, type Branch, type PlanContent, type Program, type Step, type TablePattern, type Variant } from './plan/plan.ts'
+import {
+  contentOf,
+  type Branch,
+  type PlanContent,
+  type Program,
+  type Step,
+  type TablePattern,
+  type Variant,
+} from './plan/plan.ts'
 import type { Plan } from './types.ts'
 
 /**
@@ -29,7 +37,9 @@ function explainProgram(content: PlanContent, program: Program): string[] {
     const definition = content.definitions[variant.definition]
     if (!definition) continue
     const parameters = variant.parameters.map((key) => expressionText(key.expr)).join(', ')
-    lines.push(`  buckets ${definition.name}[${parameters}]  priority ${variant.priority}  (${definition.hash.slice(0, 8)})`)
+    lines.push(
+      `  buckets ${definition.name}[${parameters}]  priority ${variant.priority}  (${definition.hash.slice(0, 8)})`,
+    )
     lines.push(...variant.steps.map((step) => `    ${stepText(step)}`))
     lines.push(`    cost    ${cost(variant)}`)
     if (program.variants.findIndex((other) => other.definition === variant.definition) < v) continue
@@ -47,7 +57,11 @@ function cost(variant: Variant): string {
   const stages = variant.steps.filter((step) => 'lookup' in step).length
   const many = variant.steps.filter((step) => 'lookup' in step || 'each' in step).length
   const buckets =
-    many === 0 ? (variant.parameters.length === 0 ? 'one bucket for everybody' : 'one bucket for each user') : 'a bucket for each result'
+    many === 0
+      ? variant.parameters.length === 0
+        ? 'one bucket for everybody'
+        : 'one bucket for each user'
+      : 'a bucket for each result'
   return stages === 0
     ? `${buckets}, no lookup`
     : `${buckets}, ${count(stages, 'stage of lookups', 'stages of lookups')}: a read for each key of each stage`

@@ -8,7 +8,9 @@ const user = (more: Record<string, unknown> = {}): Asking => ({ jwt: { sub: 'x',
 const client = (parameters: Record<string, unknown>): Asking => ({ jwt: { sub: 'x' }, parameters })
 
 test('the clock is refused, with the reason', () => {
-  for (const yaml of [2, 3].map((edition) => (expression: string) => stream(`SELECT * FROM t WHERE until > ${expression}`, edition)))
+  for (const yaml of [2, 3].map(
+    (edition) => (expression: string) => stream(`SELECT * FROM t WHERE until > ${expression}`, edition),
+  ))
     for (const [expression, name] of [
       ['now()', 'now()'],
       ['CURRENT_TIMESTAMP', 'current_timestamp'],
@@ -16,7 +18,10 @@ test('the clock is refused, with the reason', () => {
     ] as const) {
       const result = compileConfig(yaml(expression))
       expect(result.ok ? [] : result.errors.map(({ code, message }) => [code, message])).toEqual([
-        ['function', expect.stringContaining(`${name} cannot be used: rows are evaluated when they change, not when time passes.`)],
+        [
+          'function',
+          expect.stringContaining(`${name} cannot be used: rows are evaluated when they change, not when time passes.`),
+        ],
       ])
     }
 })
@@ -89,7 +94,12 @@ describe('text of the client that is no JSON', () => {
 
   test.each([1, 2])('finds nothing in a parameter query of edition %i, like JSON that is no list', (edition) => {
     for (const copyTraps of [false, true]) {
-      const answers = evaluated(two(edition), rows, [client({ l: 'a,b' }), client({ l: '{}' }), client({ l: '["y"]' })], copyTraps).buckets
+      const answers = evaluated(
+        two(edition),
+        rows,
+        [client({ l: 'a,b' }), client({ l: '{}' }), client({ l: '["y"]' })],
+        copyTraps,
+      ).buckets
       expect(answers.map(({ error, errors, buckets }) => [error, errors, buckets.length])).toEqual([
         [undefined, [], 1],
         [undefined, [], 1],
@@ -119,19 +129,25 @@ describe('an alternative that fails', () => {
     ],
   ]
 
-  test.each(forms("owner IN connection.parameter('l')"))('%s: the others are given, and it is reported once', (_, yaml) => {
-    const broken = client({ l: 'broken' })
-    expect(synced(yaml, rows, broken)).toEqual(['1'])
-    expect(failing(yaml, rows, broken)).toEqual(['s'])
-    expect(synced(yaml, rows, client({ l: ['y'] }))).toEqual(['1', '2'])
-    expect(failing(yaml, rows, client({ l: ['y'] }))).toEqual([])
-  })
+  test.each(forms("owner IN connection.parameter('l')"))(
+    '%s: the others are given, and it is reported once',
+    (_, yaml) => {
+      const broken = client({ l: 'broken' })
+      expect(synced(yaml, rows, broken)).toEqual(['1'])
+      expect(failing(yaml, rows, broken)).toEqual(['s'])
+      expect(synced(yaml, rows, client({ l: ['y'] }))).toEqual(['1', '2'])
+      expect(failing(yaml, rows, client({ l: ['y'] }))).toEqual([])
+    },
+  )
 
-  test.each(forms("uuid_blob(connection.parameter('l')) IS NULL"))('%s: one that is a condition over the request as well', (_, yaml) => {
-    expect(synced(yaml, rows, client({ l: 'broken' }))).toEqual(['1'])
-    expect(failing(yaml, rows, client({ l: 'broken' }))).toEqual(['s'])
-    expect(synced(yaml, rows, client({}))).toEqual(['1', '2'])
-  })
+  test.each(forms("uuid_blob(connection.parameter('l')) IS NULL"))(
+    '%s: one that is a condition over the request as well',
+    (_, yaml) => {
+      expect(synced(yaml, rows, client({ l: 'broken' }))).toEqual(['1'])
+      expect(failing(yaml, rows, client({ l: 'broken' }))).toEqual(['s'])
+      expect(synced(yaml, rows, client({}))).toEqual(['1', '2'])
+    },
+  )
 
   test('gives nothing of what it had found before', () => {
     const yaml = stream("SELECT t.id FROM t, json_each(connection.parameter('l')) AS e WHERE t.owner = e.value AND e.value = ifnull(e.value, '') AND uuid_blob(e.value) IS NOT NULL")
@@ -152,7 +168,8 @@ describe('a value of the request IN (SELECT …) of edition 2 that asks nothing 
     t: [{ id: '1', owner: 'y' }, { id: '2', owner: 'z' }],
     users: [{ id: 'x', is_admin: 1 }, { id: 'y', is_admin: 0 }, { id: null, is_admin: 1 }],
   } // prettier-ignore
-  const asks = (yaml: string) => [user(), { jwt: { sub: 'y' } }, { jwt: {} }].map((request) => synced(yaml, rows, request))
+  const asks = (yaml: string) =>
+    [user(), { jwt: { sub: 'y' } }, { jwt: {} }].map((request) => synced(yaml, rows, request))
 
   test.each([2, 3])('edition %i: all rows for who is found, none for others and for nobody', (edition) => {
     const yaml = stream('SELECT id FROM t WHERE auth.user_id() IN (SELECT id FROM users WHERE is_admin)', edition)
@@ -160,12 +177,17 @@ describe('a value of the request IN (SELECT …) of edition 2 that asks nothing 
     expect(codes(yaml)).toEqual([])
     const without = stream('SELECT id FROM t WHERE auth.user_id() IN (SELECT id FROM users)', edition)
     expect(asks(without)).toEqual([['1', '2'], ['1', '2'], []])
-    const or = stream('SELECT id FROM t WHERE auth.user_id() IN (SELECT id FROM users WHERE is_admin) OR owner = auth.user_id()', edition)
+    const or = stream(
+      'SELECT id FROM t WHERE auth.user_id() IN (SELECT id FROM users WHERE is_admin) OR owner = auth.user_id()',
+      edition,
+    )
     expect(asks(or)).toEqual([['1', '2'], ['1'], []])
   })
 
   test('of the row it is refused as before', () => {
-    expect(codes(stream('SELECT id FROM t WHERE owner IN (SELECT id FROM users WHERE is_admin)', 2))).toEqual(['stream-subquery'])
+    expect(codes(stream('SELECT id FROM t WHERE owner IN (SELECT id FROM users WHERE is_admin)', 2))).toEqual([
+      'stream-subquery',
+    ])
   })
 })
 
@@ -183,7 +205,11 @@ describe('a negated IN of edition 3 walks what IN walks', () => {
   }
   test.each(['NOT (x IN j)', 'x NOT IN j'])('%s', (where) => {
     expect(synced(stream(`SELECT id FROM t WHERE ${where}`), rows, user())).toEqual(['array', 'number', 'object'])
-    expect(synced(stream('SELECT id FROM t WHERE x IN j'), rows, user())).toEqual(['array with it', 'number itself', 'object with it'])
+    expect(synced(stream('SELECT id FROM t WHERE x IN j'), rows, user())).toEqual([
+      'array with it',
+      'number itself',
+      'object with it',
+    ])
   })
 
   test.each(["NOT ('a' IN auth.parameter('l'))", "'a' NOT IN auth.parameter('l')"])('of the request: %s', (where) => {

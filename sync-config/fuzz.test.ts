@@ -14,7 +14,9 @@ const MB = 1024 ** 2
 /** ROCKPOOL_FUZZ=100000 takes some minutes. */
 const INPUTS = Number(process.env.ROCKPOOL_FUZZ ?? 3_000)
 const folder = new URL('./fixtures/cases/', import.meta.url)
-const texts = readdirSync(folder).map((file): string => (JSON.parse(readFileSync(new URL(file, folder), 'utf8')) as { yaml: string }).yaml)
+const texts = readdirSync(folder).map(
+  (file): string => (JSON.parse(readFileSync(new URL(file, folder), 'utf8')) as { yaml: string }).yaml,
+)
 const PIECES = [
   '(',
   ')',
@@ -132,7 +134,8 @@ test.each([
   judged(yaml)
 })
 
-const stream = (...queries: string[]) => `config: {edition: 3}\nstreams:\n  s:\n    queries: ${JSON.stringify(queries)}\n`
+const stream = (...queries: string[]) =>
+  `config: {edition: 3}\nstreams:\n  s:\n    queries: ${JSON.stringify(queries)}\n`
 const codes = (yaml: string): string[] => {
   const result = judged(yaml)
   return result.ok ? [] : result.errors.map(({ code, place }) => `${code} ${place.line}:${place.column}`)
@@ -148,12 +151,16 @@ test('a map with very many keys is refused where they become too many', () => {
   const keys = Array.from({ length: 6_000 }, (_, i) => `k${i}: 1\n`).join('')
   expect(codes(keys)).toEqual([expect.stringMatching(/^yaml-work \d+:1$/)])
   expect(
-    codes(`bucket_definitions:\n${Array.from({ length: 300 }, (_, i) => `  k${i}: {data: [SELECT id FROM t${i}]}\n`).join('')}`),
+    codes(
+      `bucket_definitions:\n${Array.from({ length: 300 }, (_, i) => `  k${i}: {data: [SELECT id FROM t${i}]}\n`).join('')}`,
+    ),
   ).toEqual([])
 })
 
 test('conditions that multiply out without end are refused at their place', () => {
-  const many = Array.from({ length: 6 }, (_, i) => `(a = auth.parameter('${i}') OR b = auth.parameter('x'))`).join(' AND ')
+  const many = Array.from({ length: 6 }, (_, i) => `(a = auth.parameter('${i}') OR b = auth.parameter('x'))`).join(
+    ' AND ',
+  )
   const wide = Array.from({ length: 20 }, () => `(${many})`).join(' OR ')
   expect(codes(stream(`SELECT id FROM t WHERE ${wide}`))).toEqual(['too-many-disjuncts 4:41'])
 })
@@ -161,7 +168,9 @@ test('conditions that multiply out without end are refused at their place', () =
 test('a CTE that is used very often is read each time, and that is counted', () => {
   const cte = `SELECT id FROM m WHERE ${Array.from({ length: 700 }, (_, i) => `c${i} = 1`).join(' AND ')}`
   const uses = Array.from({ length: 200 }, (_, i) => `  s${i}: {query: "SELECT * FROM t WHERE x IN c"}\n`).join('')
-  expect(codes(`config: {edition: 3}\nwith:\n  c: ${cte}\nstreams:\n${uses}`)).toContainEqual(expect.stringMatching(/^plan-work \d+:3$/))
+  expect(codes(`config: {edition: 3}\nwith:\n  c: ${cte}\nstreams:\n${uses}`)).toContainEqual(
+    expect.stringMatching(/^plan-work \d+:3$/),
+  )
 })
 
 test('what the work takes is far from what is allowed, except where it is refused', () => {

@@ -174,20 +174,43 @@ for (const edition of [1, 2]) {
   const data = 'SELECT id FROM t WHERE x = bucket.v'
   const asked = (value: Plain) => keyOf(scalar(value, 'value'))
   form('x = value', "SELECT request.parameter('p') AS v", data, 'value', ({ x }, { p }) => same(keyOf(x), asked(p)))
-  form('value IN l', "SELECT request.parameter('p') AS v", 'SELECT id FROM t WHERE bucket.v IN l', 'value', (row, { p }) =>
-    stored(row['l'], 'definitions').includes(asked(p) ?? '-'),
+  form(
+    'value IN l',
+    "SELECT request.parameter('p') AS v",
+    'SELECT id FROM t WHERE bucket.v IN l',
+    'value',
+    (row, { p }) => stored(row['l'], 'definitions').includes(asked(p) ?? '-'),
   )
-  form('u IN list', "SELECT team AS v FROM m WHERE u IN (request.parameters() -> 'l')", data, 'text', ({ x }, { l }, m) => {
-    // `->` gives text its quotes, so it is no list.
-    const keys = typeof l === 'object' ? (elements(l, 'definitions', 'text') ?? []) : []
-    return m.some(({ u, team }) => keys.includes(keyOf(u) ?? '-') && same(keyOf(x), keyOf(team)))
-  })
-  form('u IN list of the value view', "SELECT team AS v FROM m WHERE u IN request.parameter('l')", data, 'value', ({ x }, { l }, m) => {
-    const keys = elements(l, 'definitions', 'value') ?? []
-    return m.some(({ u, team }) => keys.includes(keyOf(u) ?? '-') && same(keyOf(x), keyOf(team)))
-  })
-  form('value IN array of a table', "SELECT team AS v FROM m WHERE request.parameter('p') IN l", data, 'value', ({ x }, { p }, m) =>
-    found(m, (row) => stored(row['l'], 'definitions').includes(asked(p) ?? '-')).some(({ team }) => same(keyOf(x), keyOf(team))),
+  form(
+    'u IN list',
+    "SELECT team AS v FROM m WHERE u IN (request.parameters() -> 'l')",
+    data,
+    'text',
+    ({ x }, { l }, m) => {
+      // `->` gives text its quotes, so it is no list.
+      const keys = typeof l === 'object' ? (elements(l, 'definitions', 'text') ?? []) : []
+      return m.some(({ u, team }) => keys.includes(keyOf(u) ?? '-') && same(keyOf(x), keyOf(team)))
+    },
+  )
+  form(
+    'u IN list of the value view',
+    "SELECT team AS v FROM m WHERE u IN request.parameter('l')",
+    data,
+    'value',
+    ({ x }, { l }, m) => {
+      const keys = elements(l, 'definitions', 'value') ?? []
+      return m.some(({ u, team }) => keys.includes(keyOf(u) ?? '-') && same(keyOf(x), keyOf(team)))
+    },
+  )
+  form(
+    'value IN array of a table',
+    "SELECT team AS v FROM m WHERE request.parameter('p') IN l",
+    data,
+    'value',
+    ({ x }, { p }, m) =>
+      found(m, (row) => stored(row['l'], 'definitions').includes(asked(p) ?? '-')).some(({ team }) =>
+        same(keyOf(x), keyOf(team)),
+      ),
   )
 }
 
@@ -207,7 +230,8 @@ test(`${ROUNDS} hostile requests have the rows that their condition means, and n
     }
     const rows = Object.entries(tables).flatMap(([name, records]) =>
       records.flatMap(
-        (record) => form.plan.evaluateRow({ schema: 'public', name }, record as Parameters<LoadedPlan['evaluateRow']>[1]).rows,
+        (record) =>
+          form.plan.evaluateRow({ schema: 'public', name }, record as Parameters<LoadedPlan['evaluateRow']>[1]).rows,
       ),
     )
     for (let times = 0; times < 8; times++) {
@@ -217,12 +241,17 @@ test(`${ROUNDS} hostile requests have the rows that their condition means, and n
         ...none,
         ...(form.source === 'subscription' ? {} : { [form.source]: { ...values } }),
         includeDefaults: form.source !== 'subscription',
-        subscriptions: form.source === 'subscription' ? [{ stream: 's', parameters: { ...values }, priority: null }] : [],
+        subscriptions:
+          form.source === 'subscription' ? [{ stream: 's', parameters: { ...values }, priority: null }] : [],
       })
-      const { buckets } = program.resolve((lookup) => rows.filter(({ bucket }) => bucket === lookup).map(({ data }) => data))
+      const { buckets } = program.resolve((lookup) =>
+        rows.filter(({ bucket }) => bucket === lookup).map(({ data }) => data),
+      )
       const names = new Set(buckets.map(({ bucket }) => bucket))
       const synced = [...new Set(rows.flatMap(({ bucket, objectId }) => (names.has(bucket) ? [objectId] : [])))].sort()
-      const wanted = found(tables['t'] ?? [], (row) => form.holds(row, values, tables['m'] ?? [])).map(({ id }) => String(id))
+      const wanted = found(tables['t'] ?? [], (row) => form.holds(row, values, tables['m'] ?? [])).map(({ id }) =>
+        String(id),
+      )
       const what = `${form.name}\n${JSON.stringify(values)} p=${String(values.p)}\n${rows.length} rows of ${JSON.stringify(tables, (_, v: unknown) => (typeof v === 'bigint' ? Number(v) : v))}`
       expect(synced, what).toEqual(wanted)
       given += wanted.length

@@ -23,7 +23,11 @@ describe.each(EDITIONS)('%s', (_, config) => {
   test('named columns without an id are refused at their place', () => {
     const result = compileConfig(config('SELECT project_id, role FROM memberships'))
     expect(result.ok ? [] : result.errors.map(({ code }) => code)).toEqual(['id-missing'])
-    for (const query of ['SELECT role AS id FROM memberships', 'SELECT id, role FROM memberships', 'SELECT * FROM memberships']) {
+    for (const query of [
+      'SELECT role AS id FROM memberships',
+      'SELECT id, role FROM memberships',
+      'SELECT * FROM memberships',
+    ]) {
       expect(codes(config(query)), query).not.toContain('id-missing')
     }
   })
@@ -38,21 +42,29 @@ describe.each(EDITIONS)('%s', (_, config) => {
     expect(finding?.level).toBe('error')
     expect(finding?.message).toContain("`*, project_id || '/' || user_id AS id`")
     expect(told("SELECT *, project_id || '/' || user_id AS id FROM memberships")).toEqual([])
-    expect(told('SELECT * FROM memberships', { tables: [{ ...table, columns: ['id', ...columns], key: ['id'] }] })).toEqual([])
+    expect(
+      told('SELECT * FROM memberships', { tables: [{ ...table, columns: ['id', ...columns], key: ['id'] }] }),
+    ).toEqual([])
   })
 
   test('a row without an id is in no bucket, and the rest of it stands', () => {
     const evaluate = (query: string, given: Record<string, string | null | Uint8Array>) =>
       loadPlan(plan(config(query))).evaluateRow(table, given)
     const none = evaluate('SELECT * FROM memberships', row)
-    expect(none).toMatchObject({ rows: [], errors: [{ message: expect.stringMatching(/no column id/), everyRow: true }] })
+    expect(none).toMatchObject({
+      rows: [],
+      errors: [{ message: expect.stringMatching(/no column id/), everyRow: true }],
+    })
     const nothing = evaluate('SELECT *, role AS id FROM memberships', { ...row, role: null })
     expect(nothing).toMatchObject({ rows: [], errors: [{ message: 'the id of the row is NULL' }] })
     expect(nothing.errors[0]).not.toHaveProperty('everyRow')
     const bytes = evaluate('SELECT * FROM memberships', { ...row, id: new Uint8Array([1]) })
     expect(bytes).toMatchObject({ rows: [], errors: [{ message: 'the id of the row is a BLOB' }] })
     // An empty text is an id like another.
-    expect(evaluate('SELECT * FROM memberships', { ...row, id: '' })).toMatchObject({ rows: [{ objectId: '' }], errors: [] })
+    expect(evaluate('SELECT * FROM memberships', { ...row, id: '' })).toMatchObject({
+      rows: [{ objectId: '' }],
+      errors: [],
+    })
     const composed = evaluate("SELECT *, project_id || '/' || user_id AS id FROM memberships", row)
     expect(composed).toMatchObject({ rows: [{ objectId: 'p/u' }], errors: [] })
   })

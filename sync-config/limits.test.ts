@@ -5,7 +5,9 @@ import type { RequestLimits } from './types.ts'
 
 test('the settings are read as numbers or as text, and what is not given has its default', () => {
   expect(readLimits({})).toEqual({ limits: DEFAULT_LIMITS, problems: [] })
-  expect(readLimits({ MAX_BUCKETS: '2500', MAX_DISJUNCTS: 7, MAX_LOOKUP_ROWS: '', MAX_BUCKETS_PER_STREAM: ' 12 ' })).toEqual({
+  expect(
+    readLimits({ MAX_BUCKETS: '2500', MAX_DISJUNCTS: 7, MAX_LOOKUP_ROWS: '', MAX_BUCKETS_PER_STREAM: ' 12 ' }),
+  ).toEqual({
     limits: { disjuncts: 7, streamBuckets: 12, buckets: 2_500, lookupRows: 1_000 },
     problems: [],
   })
@@ -19,7 +21,8 @@ test.each(['0', '-1', '1.5', '1e3', 'many', '10001', ' ', true, Number.NaN])('%s
 })
 
 describe('disjuncts', () => {
-  const or = (column: string, n: number) => `(${Array.from({ length: n }, (_, i) => `${column}${i} = auth.user_id()`).join(' OR ')})`
+  const or = (column: string, n: number) =>
+    `(${Array.from({ length: n }, (_, i) => `${column}${i} = auth.user_id()`).join(' OR ')})`
   const streams = (edition: number, where: string) =>
     `config: {edition: ${edition}}\nstreams:\n  s:\n    query: SELECT * FROM t WHERE ${where}\n`
   const codes = (yaml: string, disjuncts: number) => {
@@ -27,18 +30,24 @@ describe('disjuncts', () => {
     return result.ok ? [] : result.errors.map(({ code, place }) => [code, place.line])
   }
 
-  test.each([2, 3])('an AND whose ORs multiply out to the limit is accepted, one more refused at its place (edition %i)', (edition) => {
-    const yaml = streams(edition, `${or('a', 3)} AND ${or('b', 4)}`)
-    expect(codes(yaml, 12)).toEqual([])
-    expect(codes(yaml, 11)).toEqual([['too-many-disjuncts', 4]])
-  })
+  test.each([2, 3])(
+    'an AND whose ORs multiply out to the limit is accepted, one more refused at its place (edition %i)',
+    (edition) => {
+      const yaml = streams(edition, `${or('a', 3)} AND ${or('b', 4)}`)
+      expect(codes(yaml, 12)).toEqual([])
+      expect(codes(yaml, 11)).toEqual([['too-many-disjuncts', 4]])
+    },
+  )
 
   test('in a data query and in a parameter query as well', () => {
     const bucket = (parameters: string, data: string) =>
       `bucket_definitions:\n  b:\n    parameters: ${parameters}\n    data:\n      - ${data}\n`
     const both = (x: string) => `(a = ${x} OR b = ${x}) AND (c = ${x} OR d = ${x})`
     const data = bucket('SELECT request.user_id() AS u', `SELECT id FROM t WHERE ${both('bucket.u')}`)
-    const parameters = bucket(`SELECT id FROM m WHERE ${both('request.user_id()')}`, 'SELECT id FROM t WHERE m = bucket.id')
+    const parameters = bucket(
+      `SELECT id FROM m WHERE ${both('request.user_id()')}`,
+      'SELECT id FROM t WHERE m = bucket.id',
+    )
     expect([codes(data, 4), codes(parameters, 4)]).toEqual([[], []])
     expect(codes(data, 3)).toEqual([['too-many-disjuncts', 5]])
     expect(codes(parameters, 3)[0]).toEqual(['too-many-disjuncts', 3])
@@ -62,7 +71,12 @@ test('a stream of more kinds of buckets than the limit is refused; queries that 
 })
 
 describe('of a client', () => {
-  const request = (yaml: string, limits: Partial<RequestLimits>, claims: Record<string, unknown>, rows: readonly string[] = []) => {
+  const request = (
+    yaml: string,
+    limits: Partial<RequestLimits>,
+    claims: Record<string, unknown>,
+    rows: readonly string[] = [],
+  ) => {
     const result = compile(yaml)
     if (!result.ok) throw new Error(JSON.stringify(result.errors))
     const context = { claims: { sub: 'u', ...claims }, parameters: {}, includeDefaults: true, subscriptions: [] }
@@ -72,7 +86,11 @@ describe('of a client', () => {
         .resolve(() => rows)
   }
   const refused = (limit: number, setting: string) =>
-    expect.objectContaining({ code: 'PSYNC_S2305', message: expect.stringContaining(setting), details: { limit, setting } })
+    expect.objectContaining({
+      code: 'PSYNC_S2305',
+      message: expect.stringContaining(setting),
+      details: { limit, setting },
+    })
   const each = `bucket_definitions: {a: {parameters: "SELECT value AS v FROM json_each(request.jwt() -> 'vs')", data: [SELECT * FROM t WHERE id = bucket.v]}}`
   const member = `bucket_definitions: {a: {parameters: SELECT team FROM m WHERE u = request.user_id(), data: [SELECT * FROM t WHERE id = bucket.team]}}`
   const teams = `bucket_definitions: {a: {parameters: "SELECT id FROM m WHERE team IN request.jwt() -> 'vs'", data: [SELECT * FROM t WHERE id = bucket.id]}}`

@@ -74,7 +74,9 @@ test(`${ROUNDS} random compiled streams give each client the rows that plain SQL
     for (const [table, columns] of Object.entries(TABLES)) {
       db.exec(`CREATE TABLE ${table} (${columns.map((column) => `${column} TEXT`).join(', ')})`)
       for (let n = 0; n < 6; n++) {
-        const row = Object.fromEntries(columns.map((column, i): [string, Value] => [column, i === 0 ? `${table}${n}` : r.pick(VALUES)]))
+        const row = Object.fromEntries(
+          columns.map((column, i): [string, Value] => [column, i === 0 ? `${table}${n}` : r.pick(VALUES)]),
+        )
         db.prepare(`INSERT INTO ${table} VALUES (${columns.map(() => '?').join(', ')})`).run(...Object.values(row))
         const evaluated = plan.evaluateRow({ schema: 'public', name: table }, row)
         expect(evaluated.errors).toEqual([])
@@ -91,9 +93,13 @@ test(`${ROUNDS} random compiled streams give each client the rows that plain SQL
           subscriptions: [{ stream: 's', parameters: { s: values[3] }, priority: null }],
         })
         .resolve((lookup) => stored.filter((row) => row.bucket === lookup).map((row) => row.data))
-      const synced = new Set(buckets.flatMap(({ bucket }) => stored.filter((row) => row.bucket === bucket).map((row) => row.objectId)))
+      const synced = new Set(
+        buckets.flatMap(({ bucket }) => stored.filter((row) => row.bucket === bucket).map((row) => row.objectId)),
+      )
       // The language has two-valued logic: NOT of a comparison with NULL is true.
-      const twoValued = sql.replace(/NOT (\S+ = '\d')/g, 'NOT coalesce($1, 0)').replace(/^SELECT (a\.)?\*/, 'SELECT DISTINCT a.id')
+      const twoValued = sql
+        .replace(/NOT (\S+ = '\d')/g, 'NOT coalesce($1, 0)')
+        .replace(/^SELECT (a\.)?\*/, 'SELECT DISTINCT a.id')
       const model = REQUEST.reduce((text, name, i) => text.replaceAll(name, `'${values[i]}'`), twoValued)
       const wanted = db
         .prepare(model)

@@ -12,7 +12,10 @@ import { codes, definition, stream, synced, type Asking, type Tables } from './t
 
 const jwt = (claims: Record<string, unknown>): Asking => ({ jwt: { sub: 'u', ...claims } })
 const client = (parameters: Record<string, unknown>): Asking => ({ jwt: { sub: 'u' }, parameters })
-const subscribed = (parameters: Record<string, unknown>): Asking => ({ jwt: { sub: 'u' }, subscriptions: [{ stream: 's', parameters }] })
+const subscribed = (parameters: Record<string, unknown>): Asking => ({
+  jwt: { sub: 'u' },
+  subscriptions: [{ stream: 's', parameters }],
+})
 
 const owners: Tables = { t: [{ id: 'null', owner: null }, { id: 'x', owner: 'x' }, { id: 'missing' }] }
 const lists: Tables = {
@@ -39,7 +42,10 @@ interface Form {
   none: Asking[]
   some: Asking
 }
-const form = (name: string, yaml: string, rows: Tables, none: Asking[], some: Asking): [string, Form] => [name, { yaml, rows, none, some }]
+const form = (name: string, yaml: string, rows: Tables, none: Asking[], some: Asking): [string, Form] => [
+  name,
+  { yaml, rows, none, some },
+]
 
 /** Each with requests whose value is, or has in it, NULL, and one that has 'x' as well. */
 const FORMS: [string, Form][] = [
@@ -129,21 +135,33 @@ const FORMS: [string, Form][] = [
   ...[1, 2].flatMap((edition) => [
     form(
       `definitions of edition ${edition}: column IN a list of the token`,
-      definition("SELECT id FROM t WHERE owner IN request.jwt() -> 'l'", 'SELECT id FROM t WHERE id = bucket.id', edition),
+      definition(
+        "SELECT id FROM t WHERE owner IN request.jwt() -> 'l'",
+        'SELECT id FROM t WHERE id = bucket.id',
+        edition,
+      ),
       owners,
       [jwt({ l: [null] }), jwt({})],
       jwt({ l: [null, 'x'] }),
     ),
     form(
       `definitions of edition ${edition}: column IN a list of the client`,
-      definition("SELECT id FROM t WHERE owner IN request.parameters() -> 'l'", 'SELECT id FROM t WHERE id = bucket.id', edition),
+      definition(
+        "SELECT id FROM t WHERE owner IN request.parameters() -> 'l'",
+        'SELECT id FROM t WHERE id = bucket.id',
+        edition,
+      ),
       owners,
       [client({ l: [null] }), client({})],
       client({ l: [null, 'x'] }),
     ),
     form(
       `definitions of edition ${edition}: a value IN an array of the row`,
-      definition("SELECT team FROM m WHERE request.parameter('p') IN l", 'SELECT id FROM t WHERE owner = bucket.team', edition),
+      definition(
+        "SELECT team FROM m WHERE request.parameter('p') IN l",
+        'SELECT id FROM t WHERE owner = bucket.team',
+        edition,
+      ),
       found,
       [client({ p: null }), client({})],
       client({ p: 'x' }),
@@ -193,7 +211,13 @@ describe('a NULL of a request makes no key', () => {
     const text = definition("SELECT request.parameter('p') AS p", 'SELECT id FROM t WHERE bucket.p IN l')
     const result = compileConfig(text)
     if (!result.ok) throw new Error('refused')
-    const context = { claims: {}, ...infinite('p'), parameters: { p: JSON.parse('1e999') }, includeDefaults: true, subscriptions: [] }
+    const context = {
+      claims: {},
+      ...infinite('p'),
+      parameters: { p: JSON.parse('1e999') },
+      includeDefaults: true,
+      subscriptions: [],
+    }
     expect(
       loadPlan(result.plan)
         .request(context)
@@ -212,7 +236,10 @@ describe('a NULL of a request makes no key', () => {
     expect([equal, overlap].map((query) => synced(stream(query, 3), rows, jwt({})))).toEqual([[], []])
     expect(codes(stream(equal, 2))).toEqual(['null-matches-null'])
     expect(codes(stream("SELECT id FROM t WHERE owner IN auth.parameter('l')", 2))).toEqual([])
-    const table = definition('SELECT team FROM m WHERE u = request.user_id()', 'SELECT id FROM t WHERE bucket.team IN l')
+    const table = definition(
+      'SELECT team FROM m WHERE u = request.user_id()',
+      'SELECT id FROM t WHERE bucket.team IN l',
+    )
     expect(synced(table, rows, jwt({}))).toEqual(['null'])
   })
 
@@ -223,10 +250,16 @@ describe('a NULL of a request makes no key', () => {
     )
     expect(teams).toEqual([['null'], [], [], []])
     // That there is a row is seen all the same.
-    const exists = stream('SELECT t.id FROM t, m WHERE t.id = m.id AND m.u = auth.user_id() AND m.x IN (SELECT x FROM n)')
-    expect(synced(exists, { t: [{ id: '1' }], m: [{ id: '1', u: 'u', x: 1 }], n: [{ x: { $blob: '00' } }, { x: 1 }] }, jwt({}))).toEqual([
-      '1',
-    ])
+    const exists = stream(
+      'SELECT t.id FROM t, m WHERE t.id = m.id AND m.u = auth.user_id() AND m.x IN (SELECT x FROM n)',
+    )
+    expect(
+      synced(
+        exists,
+        { t: [{ id: '1' }], m: [{ id: '1', u: 'u', x: 1 }], n: [{ x: { $blob: '00' } }, { x: 1 }] },
+        jwt({}),
+      ),
+    ).toEqual(['1'])
   })
 
   test('also under a plan that an older version has stored', () => {
@@ -250,7 +283,11 @@ describe('true and false in a list are no numbers', () => {
   const json: Tables = { t: [{ id: 'true', j: { $json: '[true]' } }, { id: 'one', j: { $json: '[1]' } }, { id: 'array', j: [true] }] } // prettier-ignore
 
   test.each([
-    ['definitions', definition("SELECT id FROM m WHERE x IN (request.jwt() -> 'l')", 'SELECT id FROM t WHERE id = bucket.id'), jwt],
+    [
+      'definitions',
+      definition("SELECT id FROM m WHERE x IN (request.jwt() -> 'l')", 'SELECT id FROM t WHERE id = bucket.id'),
+      jwt,
+    ],
     [
       'definitions, edition 2',
       definition("SELECT id FROM m WHERE x IN (request.jwt() -> 'l')", 'SELECT id FROM t WHERE id = bucket.id', 2),
@@ -258,7 +295,11 @@ describe('true and false in a list are no numbers', () => {
     ],
     ['edition 2, auth', stream("SELECT id FROM t WHERE x IN auth.parameter('l')", 2), jwt],
     ['edition 2, subscription', stream("SELECT id FROM t WHERE x IN subscription.parameter('l')", 2), subscribed],
-    ['edition 2, subquery', stream("SELECT id FROM t WHERE id IN (SELECT id FROM m WHERE x IN auth.parameter('l'))", 2), jwt],
+    [
+      'edition 2, subquery',
+      stream("SELECT id FROM t WHERE id IN (SELECT id FROM m WHERE x IN auth.parameter('l'))", 2),
+      jwt,
+    ],
   ] as const)('of the request: %s', (_, yaml, ask) => {
     // prettier-ignore
     expect([ask({ l: [true] }), ask({ l: [false] })].map((request) => synced(yaml, numbers, request))).toEqual([[], []])
@@ -267,7 +308,10 @@ describe('true and false in a list are no numbers', () => {
 
   test.each([
     ['definitions', definition("SELECT request.parameter('p') AS p", 'SELECT id FROM t WHERE bucket.p IN j')],
-    ['definitions, edition 2', definition("SELECT request.parameter('p') AS p", 'SELECT id FROM t WHERE bucket.p IN j', 2)],
+    [
+      'definitions, edition 2',
+      definition("SELECT request.parameter('p') AS p", 'SELECT id FROM t WHERE bucket.p IN j', 2),
+    ],
     ['edition 2, IN', stream("SELECT id FROM t WHERE connection.parameter('p') IN j", 2)],
     ['edition 2, &&', stream("SELECT id FROM t WHERE j && connection.parameter('l')", 2)],
   ])('of the row: %s', (_, yaml) => {
@@ -279,13 +323,19 @@ describe('true and false in a list are no numbers', () => {
     const overlap = stream('SELECT id FROM t WHERE j && (SELECT x FROM m WHERE u = auth.user_id())', 2)
     expect(synced(overlap, { ...json, m: [{ id: 'm', x: 1, u: 'u' }] }, jwt({}))).toEqual(['array', 'one', 'true'])
     for (const edition of [2, 3]) {
-      expect(synced(stream("SELECT id FROM t WHERE x = auth.parameter('p')", edition), numbers, jwt({ p: true }))).toEqual(['one'])
-      expect(synced(stream("SELECT id FROM t WHERE x = auth.parameter('p')", edition), numbers, jwt({ p: false }))).toEqual(['zero'])
+      expect(
+        synced(stream("SELECT id FROM t WHERE x = auth.parameter('p')", edition), numbers, jwt({ p: true })),
+      ).toEqual(['one'])
+      expect(
+        synced(stream("SELECT id FROM t WHERE x = auth.parameter('p')", edition), numbers, jwt({ p: false })),
+      ).toEqual(['zero'])
     }
   })
 
   test('edition 3 walks arrays as json_each does, where true is 1', () => {
-    expect(synced(stream("SELECT id FROM t WHERE x IN auth.parameter('l')"), numbers, jwt({ l: [true] }))).toEqual(['one'])
+    expect(synced(stream("SELECT id FROM t WHERE x IN auth.parameter('l')"), numbers, jwt({ l: [true] }))).toEqual([
+      'one',
+    ])
   })
 })
 
@@ -301,8 +351,13 @@ describe('a list that is NULL and NOT', () => {
     ["NOT (NOT (NOT ('guest' IN auth.parameter('roles'))))", jwt],
   ] as const)('edition 3: %s gives no row then', (where, ask) => {
     const yaml = stream(`SELECT id FROM t WHERE ${where}`)
-    expect([ask({}), ask({ roles: null }), ask({ roles: ['guest'] })].map((request) => synced(yaml, rows, request))).toEqual([[], [], []])
-    expect([ask({ roles: ['admin'] }), ask({ roles: [] })].map((request) => synced(yaml, rows, request))).toEqual([all, all])
+    expect(
+      [ask({}), ask({ roles: null }), ask({ roles: ['guest'] })].map((request) => synced(yaml, rows, request)),
+    ).toEqual([[], [], []])
+    expect([ask({ roles: ['admin'] }), ask({ roles: [] })].map((request) => synced(yaml, rows, request))).toEqual([
+      all,
+      all,
+    ])
     expect(codes(yaml)).toContain('negated-request')
   })
 
@@ -325,7 +380,10 @@ describe('a list that is NULL and NOT', () => {
     ['definitions', definition("SELECT WHERE NOT 'guest' IN (request.jwt() -> 'roles')", 'SELECT id FROM t')],
     [
       'definitions over a table',
-      definition("SELECT id FROM t WHERE NOT 'guest' IN (request.jwt() -> 'roles')", 'SELECT id FROM t WHERE id = bucket.id'),
+      definition(
+        "SELECT id FROM t WHERE NOT 'guest' IN (request.jwt() -> 'roles')",
+        'SELECT id FROM t WHERE id = bucket.id',
+      ),
     ],
   ])('%s gives the rows to who lacks the claim, with a warning', (_, yaml) => {
     // prettier-ignore

@@ -44,7 +44,9 @@ test(
             subscriptions: [{ stream: 's', parameters: { s: plain['s'] }, priority: null }],
           })
           .resolve((lookup) => stored.filter((row) => row.bucket === lookup).map((row) => row.data))
-        const synced = new Set(buckets.flatMap(({ bucket }) => stored.filter((row) => row.bucket === bucket).map((row) => row.objectId)))
+        const synced = new Set(
+          buckets.flatMap(({ bucket }) => stored.filter((row) => row.bucket === bucket).map((row) => row.objectId)),
+        )
         const wanted = wantedRows(stream, tables, values)
         if (wanted.length > 0) count.some++
         expect(streams.flatMap(({ errors }) => errors)).toEqual([])

@@ -57,7 +57,8 @@ export class SchemaCheck {
 
   checkColumn(sql: Sql, pattern: TablePattern, column: string, node: PGNode): void {
     const tables = this.#matching(pattern)
-    if (tables.length === 0 || column === '_table_suffix' || tables.some((table) => table.columns.includes(column))) return
+    if (tables.length === 0 || column === '_table_suffix' || tables.some((table) => table.columns.includes(column)))
+      return
     const nearest = closest(
       column,
       tables.flatMap((table) => table.columns),
@@ -67,7 +68,9 @@ export class SchemaCheck {
 
   /** Of a column that all these tables have in the same type; null when that is not known. */
   typeOf(pattern: TablePattern, column: string): ColumnKind | null {
-    const [first, ...more] = this.#matching(pattern).map(({ types }) => (types && Object.hasOwn(types, column) ? types[column] : undefined))
+    const [first, ...more] = this.#matching(pattern).map(({ types }) =>
+      types && Object.hasOwn(types, column) ? types[column] : undefined,
+    )
     return first && more.every((type) => type?.name === first.name) ? first : null
   }
 
@@ -87,7 +90,9 @@ export class SchemaCheck {
   /** What a query gives to clients: bytes, which none is sent, are left out of it. */
   checkBytes(sql: Sql, pattern: TablePattern, columns: readonly Column[], select: SelectFromStatement): void {
     const types = this.#matching(pattern).flatMap((table) => Object.entries(table.types ?? {}))
-    const bytes = new Map(types.filter(([, { kind }]) => kind === 'bytes').map(([name, { name: type }]) => [name, type]))
+    const bytes = new Map(
+      types.filter(([, { kind }]) => kind === 'bytes').map(([name, { name: type }]) => [name, type]),
+    )
     /** By the name on the client: the column, where its bytes are left out. */
     const out = new Map<string, string | null>()
     for (const column of columns) {
@@ -96,11 +101,14 @@ export class SchemaCheck {
         continue
       }
       const { hidden, fill } = column.all
-      for (const name of bytes.keys()) if ((hidden || !name.startsWith('_')) && !(fill && out.has(name))) out.set(name, name)
+      for (const name of bytes.keys())
+        if ((hidden || !name.startsWith('_')) && !(fill && out.has(name))) out.set(name, name)
     }
     for (const [name, column] of out) {
       if (column === null) continue
-      const node = select.columns?.find(({ alias, expr }) => (alias?.name ?? (expr.type === 'ref' ? expr.name : '')) === name)
+      const node = select.columns?.find(
+        ({ alias, expr }) => (alias?.name ?? (expr.type === 'ref' ? expr.name : '')) === name,
+      )
       sql.warning(
         'bytes-left-out',
         `${pattern.name}.${column} (${bytes.get(column)}) is left out, because clients are sent no bytes: write hex(${written(column)}) AS ${written(name)}, or base64(…).`,
@@ -136,7 +144,9 @@ export class SchemaCheck {
 
   #matching(pattern: TablePattern): SourceSchema['tables'] {
     return this.#tables.filter(
-      (table) => table.schema === pattern.schema && (pattern.wildcard ? table.name.startsWith(pattern.name) : table.name === pattern.name),
+      (table) =>
+        table.schema === pattern.schema &&
+        (pattern.wildcard ? table.name.startsWith(pattern.name) : table.name === pattern.name),
     )
   }
 }

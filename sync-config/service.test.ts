@@ -47,7 +47,8 @@ test('the configuration of a PowerSync service is reported as such, with what re
 })
 
 test('what is false or empty there is not reported as set', () => {
-  const yaml = 'client_auth:\n  supabase: true\n  block_local_jwks: false\n  supabase_jwt_secret:\n  jwks_uri: ~\n  audience: ""\n'
+  const yaml =
+    'client_auth:\n  supabase: true\n  block_local_jwks: false\n  supabase_jwt_secret:\n  jwks_uri: ~\n  audience: ""\n'
   expect(compileConfig(yaml).warnings.map(({ message }) => message)).toEqual([
     "'client_auth.supabase' corresponds to: SUPABASE_URL.",
     "'client_auth.block_local_jwks' is off there, so nothing needs to be set here.",
@@ -76,6 +77,9 @@ test('a sync config with a key of a service is a sync config with a wrong key', 
 test('docs/sync-config.md has the list', () => {
   const text = readFileSync(new URL('../docs/sync-config.md', import.meta.url), 'utf8')
   const section = text.slice(text.indexOf('### The file of the service'), text.indexOf('\n## Checking'))
-  const listed = [...section.matchAll(/^\| `([^`]+)` +\| (.*?) +\|$/gm)].map(([, key = '', here = '']) => [key, here.replaceAll('`', '')])
+  const listed = [...section.matchAll(/^\| `([^`]+)` +\| (.*?) +\|$/gm)].map(([, key = '', here = '']) => [
+    key,
+    here.replaceAll('`', ''),
+  ])
   expect(listed).toEqual(Object.entries(SERVICE_KEYS))
 })

@@ -28,7 +28,9 @@ test.each(Object.keys(PLANS))('%s: is read, and a NULL of the request makes no k
   )
   const synced = (parameters: Record<string, unknown>): string[] => {
     const program = plan.request({ claims: {}, parameters, includeDefaults: true, subscriptions: [] })
-    const { buckets } = program.resolve((lookup) => stored.filter((row) => row.bucket === lookup).map((row) => row.data))
+    const { buckets } = program.resolve((lookup) =>
+      stored.filter((row) => row.bucket === lookup).map((row) => row.data),
+    )
     return stored.filter((row) => buckets.some(({ bucket }) => bucket === row.bucket)).map((row) => row.objectId)
   }
   expect([{}, { p: null, l: null }, { l: [null] }].map(synced)).toEqual([[], [], []])

@@ -53,7 +53,8 @@ export function bucketsOfCases(): Record<string, Buckets> {
   return out
 }
 
-const isObject = (value: Json): value is { [name: string]: Json } => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: Json): value is { [name: string]: Json } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 const member = (value: Json, name: string): Json => (isObject(value) ? (value[name] ?? null) : null)
 const listOf = (value: Json): Json[] => (Array.isArray(value) ? value : [])
 /** Messages are not what this is about. */

@@ -53,5 +53,7 @@ export const stream = (query: string, edition = 3): string =>
 /** Codes of all errors and warnings; that edition 2 is an early form is not repeated everywhere. */
 export function codes(yaml: string): string[] {
   const result = compileConfig(yaml)
-  return [...(result.ok ? [] : result.errors), ...result.warnings].map(({ code }) => code).filter((code) => code !== 'alpha-streams')
+  return [...(result.ok ? [] : result.errors), ...result.warnings]
+    .map(({ code }) => code)
+    .filter((code) => code !== 'alpha-streams')
 }

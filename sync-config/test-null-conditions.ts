@@ -48,7 +48,10 @@ export class Conditions {
     if (this.#language === 'streams 2' || this.#language === 'streams 3') {
       const where = this.#condition(T, 2)
       const edition = this.#language === 'streams 2' ? 2 : 3
-      const yaml = stream(`SELECT id FROM t WHERE ${where.sql}`, edition).replace('auto_subscribe: true', 'auto_subscribe: false')
+      const yaml = stream(`SELECT id FROM t WHERE ${where.sql}`, edition).replace(
+        'auto_subscribe: true',
+        'auto_subscribe: false',
+      )
       return { yaml, judge: where.judge }
     }
     return this.#definition(this.#language === 'definitions 1' ? 1 : 2)
@@ -73,10 +76,14 @@ export class Conditions {
     if (kind === 0) {
       const where = this.#over(() => this.#ofRequest(), 1)
       const data = rows ? ` WHERE ${rows.sql}` : ''
-      return { yaml: definition(`SELECT WHERE ${where.sql}`, `SELECT id FROM t${data}`, edition), judge: judged(`(${where.judge})`) }
+      return {
+        yaml: definition(`SELECT WHERE ${where.sql}`, `SELECT id FROM t${data}`, edition),
+        judge: judged(`(${where.judge})`),
+      }
     }
     const data = r.pick(['t.x = bucket.v', 'bucket.v IN t.l'])
-    const match = (v: string): string => (data === 't.x = bucket.v' ? `t.x = ${v}` : this.#inList(v, 't.l', { found: v.startsWith('m.') }))
+    const match = (v: string): string =>
+      data === 't.x = bucket.v' ? `t.x = ${v}` : this.#inList(v, 't.l', { found: v.startsWith('m.') })
     const query = `SELECT id FROM t WHERE ${and(data)}`
     if (kind === 1) {
       const where = r.chance(0.4) ? this.#over(() => this.#ofRequest(), 1) : null
@@ -94,7 +101,9 @@ export class Conditions {
           `SELECT id FROM t WHERE ${and('t.x = bucket.v AND bucket.w IN t.l')}`,
           edition,
         ),
-        judge: judged(`EXISTS (SELECT 1 FROM m WHERE (${where.judge}) AND t.x = m.team AND ${this.#inList(value.judge, 't.l')})`),
+        judge: judged(
+          `EXISTS (SELECT 1 FROM m WHERE (${where.judge}) AND t.x = m.team AND ${this.#inList(value.judge, 't.l')})`,
+        ),
       }
     }
     return {
@@ -163,7 +172,8 @@ export class Conditions {
       const value = this.#value()
       return { sql: `${value.sql} IN ${query('u')}`, judge: found(`m.u = ${value.judge}`) }
     }
-    if (dice === 1) return { sql: `l && ${query('team')}`, judge: found(this.#inList('m.team', 't.l', { found: true })) }
+    if (dice === 1)
+      return { sql: `l && ${query('team')}`, judge: found(this.#inList('m.team', 't.l', { found: true })) }
     const column = r.pick(scope.columns)
     const equal = this.#language === 'streams 2' && this.#has('found NULL') ? 'IS' : '='
     return { sql: `${column} IN ${query('team')}`, judge: found(`t.${column} ${equal} m.team`) }
@@ -187,7 +197,8 @@ export class Conditions {
         return { sql: `${value.sql} IN l`, judge: this.#inList(value.judge, `${table}.l`) }
       default: {
         // In a subquery of edition 2 there is no &&.
-        if (table === 'm' && !this.#compiled) return { sql: `${column} IN ${list.sql}`, judge: this.#inList(of, list.judge) }
+        if (table === 'm' && !this.#compiled)
+          return { sql: `${column} IN ${list.sql}`, judge: this.#inList(of, list.judge) }
         const [a, b] = r.chance(0.5) ? ['l', list.sql] : [list.sql, 'l']
         const hit = `EXISTS (SELECT 1 FROM ${this.#each(`${table}.l`)} AS a JOIN ${this.#each(list.judge)} AS b ON a.value = b.value)`
         return { sql: `${a} && ${b}`, judge: hit }
@@ -199,9 +210,13 @@ export class Conditions {
     const r = this.#random
     const column = r.pick(columns)
     const other = columns.find((name) => name !== column) ?? column
-    if (r.chance(0.25)) return this.#comparison({ sql: column, judge: `${table}.${column}` }, { sql: other, judge: `${table}.${other}` })
+    if (r.chance(0.25))
+      return this.#comparison({ sql: column, judge: `${table}.${column}` }, { sql: other, judge: `${table}.${other}` })
     return r.chance(0.35)
-      ? this.#member(r.chance(0.3) ? CONSTANT : { sql: column, judge: `${table}.${column}` }, { sql: 'l', judge: `${table}.l` })
+      ? this.#member(r.chance(0.3) ? CONSTANT : { sql: column, judge: `${table}.${column}` }, {
+          sql: 'l',
+          judge: `${table}.l`,
+        })
       : this.#test({ sql: column, judge: `${table}.${column}` })
   }
 
@@ -219,7 +234,10 @@ export class Conditions {
     if (this.#compiled && this.#random.chance(0.4)) {
       const none = this.#has('NOT IN no list') ? 1 : 'NULL'
       const held = `NOT ${this.#inList(value.judge, list.judge)}`
-      return { sql: `${value.sql} NOT IN ${list.sql}`, judge: `CASE WHEN ${list.judge} IS NULL THEN ${none} ELSE ${held} END` }
+      return {
+        sql: `${value.sql} NOT IN ${list.sql}`,
+        judge: `CASE WHEN ${list.judge} IS NULL THEN ${none} ELSE ${held} END`,
+      }
     }
     return { sql: `${value.sql} IN ${list.sql}`, judge: this.#inList(value.judge, list.judge) }
   }
@@ -239,7 +257,10 @@ export class Conditions {
     const r = this.#random
     const constant = r.pick(["'a'", '1', "'null'", "''", '0', '1.5'])
     const tests: Text[] = [
-      ...['=', '!=', '<', '>='].map((op) => ({ sql: `${sql} ${op} ${constant}`, judge: this.#compare(judge, op, constant) })),
+      ...['=', '!=', '<', '>='].map((op) => ({
+        sql: `${sql} ${op} ${constant}`,
+        judge: this.#compare(judge, op, constant),
+      })),
       { sql: `${sql} IS NULL`, judge: `${judge} IS NULL` },
       { sql: `${sql} IS NOT NULL`, judge: `${judge} IS NOT NULL` },
       { sql: `ifnull(${sql}, 'a') = 'a'`, judge: `ifnull(${judge}, 'a') = 'a'` },
@@ -255,7 +276,10 @@ export class Conditions {
         { sql: `${sql} IN ARRAY['a', NULL, 1]`, judge: listed },
         { sql: `${sql} NOT IN ARRAY['a', NULL, 1]`, judge: `NOT ${listed}` },
         { sql: `${sql} NOT IN '["a",1,null]'`, judge: `NOT ${this.#inList(judge, `'["a",1,null]'`)}` },
-        { sql: `CASE WHEN ${sql} = ${constant} THEN 1 ELSE 0 END = 1`, judge: `CASE WHEN ${judge} = ${constant} THEN 1 ELSE 0 END = 1` },
+        {
+          sql: `CASE WHEN ${sql} = ${constant} THEN 1 ELSE 0 END = 1`,
+          judge: `CASE WHEN ${judge} = ${constant} THEN 1 ELSE 0 END = 1`,
+        },
         { sql: `CASE ${sql} WHEN NULL THEN 1 ELSE 0 END = 1`, judge: `CASE ${judge} WHEN NULL THEN 1 ELSE 0 END = 1` },
       )
     }

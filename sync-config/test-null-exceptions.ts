@@ -11,11 +11,13 @@ export const EXCEPTIONS: readonly { name: Exception; reason: string }[] = [
   },
   {
     name: 'null in a list',
-    reason: 'A null in a list is equal to nothing, so that it does not keep NOT from holding for what is not in the list.',
+    reason:
+      'A null in a list is equal to nothing, so that it does not keep NOT from holding for what is not in the list.',
   },
   {
     name: 'NOT IN no list',
-    reason: '`x NOT IN list` of edition 3 holds when the list is NULL: configs count on it, and `negated-request` warns of it.',
+    reason:
+      '`x NOT IN list` of edition 3 holds when the list is NULL: configs count on it, and `negated-request` warns of it.',
   },
   {
     name: 'NOT over IN no list',

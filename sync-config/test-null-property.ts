@@ -35,7 +35,20 @@ const REQUEST_VALUES = HOSTILE.filter((value) => !Number.isNaN(value))
  */
 const PLAIN = {
   values: [undefined, null, true, false, 0, 1, 1.5, '', 'a', 'null', '1'],
-  lists: [undefined, null, [], [null], ['a'], ['a', null], [1, 1.5], ['a', 'a', null], [''], ['null', 0], '["a"]', '[null]'],
+  lists: [
+    undefined,
+    null,
+    [],
+    [null],
+    ['a'],
+    ['a', null],
+    [1, 1.5],
+    ['a', 'a', null],
+    [''],
+    ['null', 0],
+    '["a"]',
+    '[null]',
+  ],
   scalars: [undefined, null, 1n, 0n, 1.5, Number.NaN, Number.NaN, '', 'a', 'null', '1'],
   arrays: [null, '[]', '[null]', '["a",null]', '[1]', '[0,1.5]', '["","null"]'],
 } satisfies Record<string, Plain[]>
@@ -61,7 +74,15 @@ const COLUMNS = {
 } satisfies Record<string, string[]>
 
 /** `exceptions`: the differences from SQL that are meant. */
-export function compare({ seed, cases, exceptions }: { seed: number; cases: number; exceptions: readonly Exception[] }): Outcome {
+export function compare({
+  seed,
+  cases,
+  exceptions,
+}: {
+  seed: number
+  cases: number
+  exceptions: readonly Exception[]
+}): Outcome {
   const random = new Random(seed)
   const sqlite = new Tables()
   const out: Outcome = { cases: 0, given: 0, refused: {}, conditions: 0, violation: null }
@@ -80,7 +101,9 @@ export function compare({ seed, cases, exceptions }: { seed: number; cases: numb
     sqlite.fill('m', tables.m)
     const plan = loadPlan(compiled.plan)
     const stored = Object.entries(tables).flatMap(([name, rows]) =>
-      rows.flatMap((row) => plan.evaluateRow({ schema: 'public', name }, row as Parameters<LoadedPlan['evaluateRow']>[1]).rows),
+      rows.flatMap(
+        (row) => plan.evaluateRow({ schema: 'public', name }, row as Parameters<LoadedPlan['evaluateRow']>[1]).rows,
+      ),
     )
     const judged = sqlite.judge(judge)
     for (let n = 0; n < REQUESTS && out.violation === null; n++) {
@@ -170,7 +193,11 @@ class Request {
   constructor(random: Random, { values, lists }: typeof ALL, language: Language) {
     const some = (): Row => ({ p: oneOf(random, values), q: oneOf(random, values), l: oneOf(random, lists) })
     const token = some()
-    this.given = { claims: { ...some(), sub: oneOf(random, values), parameters: token }, parameters: some(), subscription: some() }
+    this.given = {
+      claims: { ...some(), sub: oneOf(random, values), parameters: token },
+      parameters: some(),
+      subscription: some(),
+    }
     this.#streams = language.startsWith('streams')
     const connection: View = language === 'streams 3' ? 'text' : 'value'
     for (const name of ['p', 'q', 'l']) {
@@ -187,7 +214,9 @@ class Request {
     const { claims, parameters, subscription } = this.given
     const subscriptions = this.#streams ? [{ stream: 's', parameters: subscription, priority: null }] : []
     const program = plan.request({ claims, parameters, includeDefaults: !this.#streams, subscriptions })
-    const { buckets } = program.resolve((lookup) => stored.filter(({ bucket }) => bucket === lookup).map(({ data }) => data))
+    const { buckets } = program.resolve((lookup) =>
+      stored.filter(({ bucket }) => bucket === lookup).map(({ data }) => data),
+    )
     const names = new Set(buckets.map(({ bucket }) => bucket))
     return new Set(stored.flatMap(({ bucket, objectId }) => (names.has(bucket) ? [objectId] : [])))
   }

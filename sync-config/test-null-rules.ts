@@ -33,8 +33,8 @@ const namesTakeNull = request(["nulls: nulls && (expr[0] === 'output' || plan.co
 /** Rows of edition 2 have buckets of NULL. No request asks for them. */
 const rowsOfNull = alpha(['nulls: found })', 'nulls: true })'])
 const rowsOfNullCompiled = lower([
-  'keys: keys.map((expr) => key(row.rewrite(expr))) }',
-  'keys: keys.map((expr) => ({ expr: row.rewrite(expr), nulls: true })) }',
+  'keys: keys.map((expr) => key(row.rewrite(expr))),\n    }',
+  'keys: keys.map((expr) => ({ expr: row.rewrite(expr), nulls: true })),\n    }',
 ])
 const keysOfNullCompiled = compiled([
   "parameters[i] ?? (['null'] as const), nulls: false })",
@@ -63,7 +63,10 @@ export const RULES: Rule[] = [
   {
     rule: 'CASE finds no NULL',
     mutations: [
-      operators(['!isNull(a) && !isNull(b) && compare(a, b) === 0', '(isNull(a) ? isNull(b) : !isNull(b) && compare(a, b) === 0)']),
+      operators([
+        '!isNull(a) && !isNull(b) && compare(a, b) === 0',
+        '(isNull(a) ? isNull(b) : !isNull(b) && compare(a, b) === 0)',
+      ]),
     ],
   },
   {
@@ -77,11 +80,15 @@ export const RULES: Rule[] = [
   },
   {
     rule: 'NULL IN a list that does not change is NULL',
-    mutations: [operators(['holds: bool, nullValue: null, nullList: null', 'holds: bool, nullValue: 1n, nullList: null'])],
+    mutations: [
+      operators(['holds: bool, nullValue: null, nullList: null', 'holds: bool, nullValue: 1n, nullList: null']),
+    ],
   },
   {
     rule: 'IN a list that is NULL is NULL',
-    mutations: [operators(['holds: bool, nullValue: null, nullList: null', 'holds: bool, nullValue: null, nullList: 1n'])],
+    mutations: [
+      operators(['holds: bool, nullValue: null, nullList: null', 'holds: bool, nullValue: null, nullList: 1n']),
+    ],
   },
   {
     rule: 'NOT (x IN array) of edition 3 does not hold when the array of the row is NULL',
@@ -104,7 +111,10 @@ export const RULES: Rule[] = [
       ]),
     ],
   },
-  { rule: 'IN ARRAY[…] with NULL in it does not hold', mutations: [lazy(['unknown ? null : 0n', 'unknown ? 1n : 0n'])] },
+  {
+    rule: 'IN ARRAY[…] with NULL in it does not hold',
+    mutations: [lazy(['unknown ? null : 0n', 'unknown ? 1n : 0n'])],
+  },
   { rule: 'NULL makes no key', mutations: [keys(['if (isNull(value) && !key.nulls) return undefined', ''])] },
   {
     rule: 'null in a list of the request makes no key',
@@ -126,14 +136,20 @@ export const RULES: Rule[] = [
   {
     rule: 'a NULL of the request makes no key in bucket definitions',
     mutations: [
-      parameters(['outputs.map(({ expr }) => ({ expr, nulls: context.copyTraps }))', 'outputs.map(({ expr }) => ({ expr, nulls: true }))']),
+      parameters([
+        'outputs.map(({ expr }) => ({ expr, nulls: context.copyTraps }))',
+        'outputs.map(({ expr }) => ({ expr, nulls: true }))',
+      ]),
     ],
     besides: [namesTakeNull],
   },
   {
     rule: 'a NULL of the request beside what a table has makes no key in bucket definitions',
     mutations: [
-      parameters(['if (!usesRow(expr)) return { expr, nulls: context.copyTraps }', 'if (!usesRow(expr)) return { expr, nulls: true }']),
+      parameters([
+        'if (!usesRow(expr)) return { expr, nulls: context.copyTraps }',
+        'if (!usesRow(expr)) return { expr, nulls: true }',
+      ]),
     ],
     besides: [namesTakeNull],
   },
@@ -152,7 +168,10 @@ export const RULES: Rule[] = [
     mutations: [lower(["return key(first ?? ['null'])", "return { expr: first ?? ['null'], nulls: true }"])],
     besides: [
       namesTakeNull,
-      lower(['keys: keys.map((expr) => key(row.rewrite(expr))),', 'keys: keys.map((expr) => ({ expr: row.rewrite(expr), nulls: true })),']),
+      lower([
+        'keys: keys.map((expr) => key(row.rewrite(expr))),\n          outputs',
+        'keys: keys.map((expr) => ({ expr: row.rewrite(expr), nulls: true })),\n          outputs',
+      ]),
     ],
   },
   {
@@ -181,7 +200,9 @@ export const RULES: Rule[] = [
   },
   {
     rule: 'a value of the request that is compared with what a lookup finds is not NULL',
-    mutations: [operators(['bool(!isNull(a) && !isNull(b) && keyText(a) !== undefined', 'bool(keyText(a) !== undefined'])],
+    mutations: [
+      operators(['bool(!isNull(a) && !isNull(b) && keyText(a) !== undefined', 'bool(keyText(a) !== undefined']),
+    ],
   },
   {
     rule: 'JSON null is NULL and no text',
@@ -199,7 +220,10 @@ export const RULES: Rule[] = [
   {
     rule: 'a number without a name that a lookup finds is no NULL',
     mutations: [
-      rows(["return number || value instanceof Uint8Array ? '1e999' :", "return number || value instanceof Uint8Array ? 'null' :"]),
+      rows([
+        "return number || value instanceof Uint8Array ? '1e999' :",
+        "return number || value instanceof Uint8Array ? 'null' :",
+      ]),
     ],
   },
 ]

@@ -30,5 +30,12 @@ else if (isMainThread && process.argv[1]?.endsWith('test-null-run.ts')) {
 
 /** A runner of tests has threads with data of their own. */
 function isTask(data: unknown): data is Task {
-  return typeof data === 'object' && data !== null && 'seed' in data && 'cases' in data && 'mutations' in data && 'exceptions' in data
+  return (
+    typeof data === 'object' &&
+    data !== null &&
+    'seed' in data &&
+    'cases' in data &&
+    'mutations' in data &&
+    'exceptions' in data
+  )
 }

@@ -19,7 +19,9 @@ export interface Bound {
 }
 /** A condition with its SQL. A leaf knows the items that it is about. */
 export type Condition =
-  { sql: string; and: Condition[] } | { sql: string; or: Condition[] } | { sql: string; items: number[]; holds(bound: Bound): boolean }
+  | { sql: string; and: Condition[] }
+  | { sql: string; or: Condition[] }
+  | { sql: string; items: number[]; holds(bound: Bound): boolean }
 
 interface Term {
   sql: string
@@ -60,7 +62,11 @@ function compare(a: Value, b: Value): number | null {
   return a < b ? -1 : a > b ? 1 : 0
 }
 const literal = (value: Value): string =>
-  typeof value === 'string' ? `'${value}'` : typeof value === 'number' && Number.isInteger(value) ? `${value}.0` : String(value)
+  typeof value === 'string'
+    ? `'${value}'`
+    : typeof value === 'number' && Number.isInteger(value)
+      ? `${value}.0`
+      : String(value)
 
 function elementsOf(array: Value): Row[] {
   const items: unknown[] = array === null ? [] : JSON.parse(String(array))
@@ -111,7 +117,10 @@ export class RandomStream {
     }
     const scalar = (value: unknown): Value => (typeof value === 'string' || typeof value === 'number' ? value : null)
     const arr = Array.isArray(plain.arr) ? JSON.stringify(plain.arr) : null
-    return { plain, values: { sub: scalar(plain.sub), t: scalar(plain.t), c: scalar(plain.c), s: scalar(plain.s), arr } }
+    return {
+      plain,
+      values: { sub: scalar(plain.sub), t: scalar(plain.t), c: scalar(plain.c), s: scalar(plain.s), arr },
+    }
   }
 
   #pick<T>(list: readonly T[]): T {
@@ -152,7 +161,11 @@ export class RandomStream {
       return []
     }
     if (dice < 0.88) {
-      scope.names.push({ name, item: this.#add({ elements: (bound) => elementsOf(bound.request['arr'] ?? null) }), columns: ['value'] })
+      scope.names.push({
+        name,
+        item: this.#add({ elements: (bound) => elementsOf(bound.request['arr'] ?? null) }),
+        columns: ['value'],
+      })
       from.push(`json_each(auth.parameter('arr')) AS ${name}`)
       return []
     }
@@ -164,7 +177,10 @@ export class RandomStream {
     const cte = { name, item, columns }
     scope.names.push(cte)
     from.push(name)
-    return [{ and: [inside], sql: '' }, this.#equal(this.#column({ names: [cte] }), this.#column({ names: primary ? [primary] : [] }))]
+    return [
+      { and: [inside], sql: '' },
+      this.#equal(this.#column({ names: [cte] }), this.#column({ names: primary ? [primary] : [] })),
+    ]
   }
 
   #rowArray(parent: number): number {
@@ -196,7 +212,11 @@ export class RandomStream {
 
   #equal(left: Term, right: Term): Condition {
     const [a, b] = this.#chance(0.5) ? [left, right] : [right, left]
-    return { sql: `${a.sql} = ${b.sql}`, items: [...a.items, ...b.items], holds: (bound) => equal(a.value(bound), b.value(bound)) }
+    return {
+      sql: `${a.sql} = ${b.sql}`,
+      items: [...a.items, ...b.items],
+      holds: (bound) => equal(a.value(bound), b.value(bound)),
+    }
   }
 
   /** Something about one value, NULL included. */
@@ -225,12 +245,16 @@ export class RandomStream {
 
   #array(scope: Scope, of: 'row' | 'request' | 'constant'): { sql: string; element: Term } {
     const array = this.#arrayItem(scope, of)
-    return { sql: array.sql, element: { sql: '', items: [array.item], value: (bound) => read(bound, array.item, 'value') } }
+    return {
+      sql: array.sql,
+      element: { sql: '', items: [array.item], value: (bound) => read(bound, array.item, 'value') },
+    }
   }
 
   #arrayItem(scope: Scope, of: 'row' | 'request' | 'constant'): { sql: string; item: number } {
     const tables = scope.names.filter(
-      ({ item, name }) => this.items[item]?.table !== undefined && !this.#ctes.some((cte) => cte.startsWith(`  ${name}:`)),
+      ({ item, name }) =>
+        this.items[item]?.table !== undefined && !this.#ctes.some((cte) => cte.startsWith(`  ${name}:`)),
     )
     if (of === 'row' && tables.length > 0) {
       const { name, item } = this.#pick(tables)
@@ -240,7 +264,10 @@ export class RandomStream {
       const array = this.#pick(ARRAYS.filter((each) => each !== null))
       return { sql: `'${String(array)}'`, item: this.#add({ elements: () => elementsOf(array) }) }
     }
-    return { sql: "auth.parameter('arr')", item: this.#add({ elements: (bound) => elementsOf(bound.request['arr'] ?? null) }) }
+    return {
+      sql: "auth.parameter('arr')",
+      item: this.#add({ elements: (bound) => elementsOf(bound.request['arr'] ?? null) }),
+    }
   }
 
   #subquery(scope: Scope, depth: number): { sql: string; output: Term; condition: Condition } {
@@ -258,7 +285,8 @@ export class RandomStream {
 
   #condition(scope: Scope, depth: number): Condition {
     const dice = this.#next()
-    if (depth > 0 && dice < 0.22) return this.#and([this.#condition(scope, depth - 1), this.#condition(scope, depth - 1)])
+    if (depth > 0 && dice < 0.22)
+      return this.#and([this.#condition(scope, depth - 1), this.#condition(scope, depth - 1)])
     if (depth > 0 && dice < 0.4) {
       const or = [this.#condition(scope, depth - 1), this.#condition(scope, depth - 1)]
       return { or, sql: or.map((part) => `(${part.sql})`).join(' OR ') }
@@ -296,7 +324,10 @@ type Leaf = Extract<Condition, { holds: unknown }>
 /** All ways in which the condition can hold. */
 function disjuncts(condition: Condition): Leaf[][] {
   if ('and' in condition)
-    return condition.and.reduce<Leaf[][]>((out, part) => out.flatMap((left) => disjuncts(part).map((right) => [...left, ...right])), [[]])
+    return condition.and.reduce<Leaf[][]>(
+      (out, part) => out.flatMap((left) => disjuncts(part).map((right) => [...left, ...right])),
+      [[]],
+    )
   return 'or' in condition ? condition.or.flatMap(disjuncts) : [[condition]]
 }
 
@@ -325,5 +356,7 @@ export function wantedRows(stream: RandomStream, tables: Readonly<Record<string,
     const candidates = item.table === undefined ? (item.elements?.(bound) ?? []) : (tables[item.table] ?? [])
     return candidates.some((row) => exists({ leaves, order }, n + 1, new Map(rows).set(index, row)))
   }
-  return (tables['a'] ?? []).filter((row) => ways.some((way) => exists(way, 0, new Map([[0, row]])))).map((row) => String(row['id']))
+  return (tables['a'] ?? [])
+    .filter((row) => ways.some((way) => exists(way, 0, new Map([[0, row]]))))
+    .map((row) => String(row['id']))
 }

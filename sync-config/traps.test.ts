@@ -25,11 +25,16 @@ interface Result {
 
 /** Rows as JSON text, so that 1 and 1.0 stay apart; as a deployed config behaves unless `copyTraps`. */
 function evaluate(yaml: string, rows: string, requests: Request[], copyTraps = false): Result {
-  return JSON.parse(evaluateCase(`{"yaml":${JSON.stringify(yaml)},"rows":${rows},"requests":${JSON.stringify(requests)}}`, { copyTraps }))
+  return JSON.parse(
+    evaluateCase(`{"yaml":${JSON.stringify(yaml)},"rows":${rows},"requests":${JSON.stringify(requests)}}`, {
+      copyTraps,
+    }),
+  )
 }
 const row = (table: string, record: string) => `{"table":"${table}","record":${record}}`
 const list = (...rows: string[]) => `[${rows.join(',')}]`
-const synced = (result: Result) => result.buckets.map(({ synced: rows }) => [...new Set(rows.map(({ id }) => id))].sort())
+const synced = (result: Result) =>
+  result.buckets.map(({ synced: rows }) => [...new Set(rows.map(({ id }) => id))].sort())
 
 const buckets = (definition: string, edition = 1) =>
   `config: {edition: ${edition}}\nbucket_definitions:\n  b:\n${definition.replace(/^/gm, '    ')}\n`
@@ -69,7 +74,10 @@ describe('NOT IN over another table', () => {
   test.each([
     ['bucket definitions', buckets('data: [SELECT id FROM t WHERE x NOT IN (SELECT y FROM u)]')],
     ['edition 2', stream('SELECT id FROM t WHERE x NOT IN (SELECT y FROM u WHERE o = auth.user_id())', 2)],
-    ['edition 2, around', stream('SELECT id FROM t WHERE NOT (a OR x IN (SELECT y FROM u WHERE o = auth.user_id()))', 2)],
+    [
+      'edition 2, around',
+      stream('SELECT id FROM t WHERE NOT (a OR x IN (SELECT y FROM u WHERE o = auth.user_id()))', 2),
+    ],
   ])('is refused in %s', (_, yaml) => expect(compileConfig(yaml).ok).toBe(false))
 })
 
@@ -86,11 +94,18 @@ test('comparisons that NULL makes unknown: excluded by != of bucket definitions,
 })
 
 describe('NULL equal to NULL', () => {
-  const rows = list(row('t', '{"id":"a","owner":null}'), row('t', '{"id":"b","owner":"x"}'), row('m', '{"id":"m","team":null,"u":"ann"}'))
+  const rows = list(
+    row('t', '{"id":"a","owner":null}'),
+    row('t', '{"id":"b","owner":"x"}'),
+    row('m', '{"id":"m","team":null,"u":"ann"}'),
+  )
   const subquery = 'SELECT id FROM t WHERE owner IN (SELECT team FROM m WHERE u = auth.user_id())'
 
   test('in subqueries of edition 2, which warns; not in compiled streams', () => {
-    expect(synced(evaluate(stream(subquery, 2), rows, [{ jwt: { sub: 'ann' } }, { jwt: { sub: 'ben' } }]))).toEqual([['a'], []])
+    expect(synced(evaluate(stream(subquery, 2), rows, [{ jwt: { sub: 'ann' } }, { jwt: { sub: 'ben' } }]))).toEqual([
+      ['a'],
+      [],
+    ])
     expect(codes(stream(subquery, 2))).toContain('null-matches-null')
     expect(synced(evaluate(stream(subquery), rows, [{ jwt: { sub: 'ann' } }]))).toEqual([[]])
     expect(codes(stream(subquery))).toEqual([])
@@ -107,7 +122,9 @@ describe('NULL equal to NULL', () => {
   })
   test('is not warned about when a filter excludes it', () => {
     expect(codes(stream(`${subquery} AND owner IS NOT NULL`, 2))).not.toContain('null-matches-null')
-    expect(codes(stream(subquery.replace('WHERE u', 'WHERE team IS NOT NULL AND u'), 2))).not.toContain('null-matches-null')
+    expect(codes(stream(subquery.replace('WHERE u', 'WHERE team IS NOT NULL AND u'), 2))).not.toContain(
+      'null-matches-null',
+    )
   })
 })
 
@@ -121,7 +138,10 @@ test('a second parameter query may name its columns in another order: every clie
     row('t', '{"id":"right","x":"p","y":"q"}'),
     row('t', '{"id":"wrong","x":"q","y":"p"}'),
   )
-  expect(synced(evaluate(yaml, rows, [{ jwt: { sub: 'ann' } }, { jwt: { sub: 'ben' } }]))).toEqual([['right'], ['right']])
+  expect(synced(evaluate(yaml, rows, [{ jwt: { sub: 'ann' } }, { jwt: { sub: 'ben' } }]))).toEqual([
+    ['right'],
+    ['right'],
+  ])
   // What the reference gives ben.
   expect(synced(evaluate(yaml, rows, [{ jwt: { sub: 'ben' } }], true))).toEqual([['wrong']])
 })
@@ -131,7 +151,10 @@ describe('two comparisons with the same parameter under AND both hold', () => {
     const yaml = buckets(
       'parameters: SELECT request.user_id() AS u\ndata: [SELECT id FROM t WHERE owner = bucket.u AND bucket.u IN readers]',
     )
-    const rows = list(row('t', '{"id":"both","owner":"ann","readers":["ann"]}'), row('t', '{"id":"one","owner":"ann","readers":[]}'))
+    const rows = list(
+      row('t', '{"id":"both","owner":"ann","readers":["ann"]}'),
+      row('t', '{"id":"one","owner":"ann","readers":[]}'),
+    )
     expect(synced(evaluate(yaml, rows, [{ jwt: { sub: 'ann' } }]))).toEqual([['both']])
     expect(synced(evaluate(yaml, rows, [{ jwt: { sub: 'ann' } }], true))).toEqual([['both', 'one']])
   })
@@ -150,9 +173,9 @@ describe('two comparisons with the same parameter under AND both hold', () => {
   })
   test('with an array of the request they are refused', () => {
     const where = "a IN request.jwt() -> 'l' AND b IN request.jwt() -> 'l'"
-    expect(codes(buckets(`parameters: SELECT id FROM m WHERE ${where}\ndata: [SELECT id FROM t WHERE m = bucket.id]`))).toContain(
-      'several-arrays',
-    )
+    expect(
+      codes(buckets(`parameters: SELECT id FROM m WHERE ${where}\ndata: [SELECT id FROM t WHERE m = bucket.id]`)),
+    ).toContain('several-arrays')
   })
 })
 
@@ -168,7 +191,9 @@ test('numbers of the token are REAL in the text views and INTEGER in the value v
           )
     const jwt = { sub: 'u', n: 5, big: 2 ** 53, parameters: { n: 5 } }
     const ids = ['real:5', 'integer:5', 'text:5.0', 'real:9007199254740992']
-    return synced(evaluate(yaml, list(...ids.map((id) => row('t', JSON.stringify({ id })))), [{ jwt, parameters: { n: 5 } }]))[0]?.[0]
+    return synced(
+      evaluate(yaml, list(...ids.map((id) => row('t', JSON.stringify({ id })))), [{ jwt, parameters: { n: 5 } }]),
+    )[0]?.[0]
   }
   expect(type("request.jwt() ->> 'n'", 1)).toBe('real:5')
   expect(type("request.jwt() -> 'n'", 1)).toBe('text:5.0')
@@ -193,7 +218,8 @@ test('JSON null and dots in paths, before and after `fixed_json_extract`', () =>
 
 test('* hides columns that begin with _ and overrides no alias; in compiled streams it shows and overrides', () => {
   const rows = list(row('t', '{"id":"1","x":"real","_h":1}'))
-  const data = (yaml: string) => evaluate(yaml, rows, []).data[0]?.map((output) => ('data' in output ? output.data : output))
+  const data = (yaml: string) =>
+    evaluate(yaml, rows, []).data[0]?.map((output) => ('data' in output ? output.data : output))
   for (const edition of [1, 2])
     expect(data(buckets('data: ["SELECT \'alias\' AS x, * FROM t"]', edition))).toEqual([{ x: 'alias', id: '1' }])
   expect(data(stream("SELECT 'alias' AS x, * FROM t", 2))).toEqual([{ x: 'alias', id: '1' }])
@@ -205,14 +231,19 @@ test('DISTINCT and a second statement have no effect in compiled streams and are
   const rows = list(row('t', '{"id":"1"}'))
   for (const query of ['SELECT DISTINCT id FROM t', 'SELECT id FROM t; SELECT id FROM u']) {
     expect(synced(evaluate(stream(query), rows, [{ jwt: { sub: 'u' } }]))).toEqual([['1']])
-    expect([compileConfig(stream(query, 2)).ok, compileConfig(buckets(`data: ["${query}"]`)).ok]).toEqual([false, false])
+    expect([compileConfig(stream(query, 2)).ok, compileConfig(buckets(`data: ["${query}"]`)).ok]).toEqual([
+      false,
+      false,
+    ])
   }
 })
 
 test('WHERE of an event and the priority of a stream of edition 2 have no effect', () => {
   const yaml = `${stream('SELECT id FROM t', 2, '    priority: 1\n')}event_definitions:\n  e:\n    payloads: [SELECT id FROM t WHERE id = 'none']\n`
   const result: Result & { events: { event: string }[][] } = JSON.parse(
-    evaluateCase(JSON.stringify({ yaml, rows: [{ table: 't', record: { id: '1' } }], requests: [{ jwt: { sub: 'u' } }] })),
+    evaluateCase(
+      JSON.stringify({ yaml, rows: [{ table: 't', record: { id: '1' } }], requests: [{ jwt: { sub: 'u' } }] }),
+    ),
   )
   expect(result.events[0]).toHaveLength(1)
   expect(result.buckets[0]?.buckets.map(({ priority }) => priority)).toEqual([3])
@@ -222,7 +253,9 @@ test('truth: IS TRUE compares with 1, text counts by its integer prefix', () => 
   const truth = (text: string) => values(`iif('${text}', 1, 0)`, '{"id":"1"}')
   for (const text of ['0.5', 'true', 't', '']) expect(truth(text)).toEqual([0, 0, 0])
   for (const text of ['1x', ' 5', '-1']) expect(truth(text)).toEqual([1, 1, 1])
-  expect(['2 IS TRUE', "'1' IS TRUE", '1.0 IS TRUE', 'NULL IS NOT TRUE'].map((sql) => values(sql, '{"id":"1"}')[2])).toEqual([0, 0, 1, 1])
+  expect(
+    ['2 IS TRUE', "'1' IS TRUE", '1.0 IS TRUE', 'NULL IS NOT TRUE'].map((sql) => values(sql, '{"id":"1"}')[2]),
+  ).toEqual([0, 0, 1, 1])
   expect(values('2 IS TRUE', '{"id":"1"}').slice(0, 2)).toEqual(['invalid', 'invalid'])
 })
 
@@ -270,19 +303,15 @@ describe('what others accept and then fail with', () => {
   test('integer operators of compiled streams work as in SQLite; elsewhere they are refused', () => {
     const record = '{"id":"1","a":7,"b":2,"n":null,"t":"9x"}'
     const compiled = (sql: string) => values(sql, record)[2]
-    expect(['a % b', 'a % 0', 'a & 3', 'a | 8', 'a << b', 'a >> 1', '-7 % 2', 't % 2', 'n % 2', '1.9 % 2'].map(compiled)).toEqual([
-      1,
-      null,
-      3,
-      15,
-      28,
-      3,
+    expect(
+      ['a % b', 'a % 0', 'a & 3', 'a | 8', 'a << b', 'a >> 1', '-7 % 2', 't % 2', 'n % 2', '1.9 % 2'].map(compiled),
+    ).toEqual([1, null, 3, 15, 28, 3, -1, 1, null, 1])
+    expect(["(1 << 64) || ''", "(1 << 63) || ''", '-1 >> 100', '8 >> -1'].map(compiled)).toEqual([
+      '0',
+      '-9223372036854775808',
       -1,
-      1,
-      null,
-      1,
+      16,
     ])
-    expect(["(1 << 64) || ''", "(1 << 63) || ''", '-1 >> 100', '8 >> -1'].map(compiled)).toEqual(['0', '-9223372036854775808', -1, 16])
     expect(values('a % b', record).slice(0, 2)).toEqual(['invalid', 'invalid'])
   })
   test('substring(x FROM a FOR b) of compiled streams works; elsewhere it is refused', () => {
@@ -291,7 +320,9 @@ describe('what others accept and then fail with', () => {
   })
   test('a double negation around OR is what stands in it', () => {
     const rows = list(
-      ...['110', '101', '100', '011'].map((id) => row('t', JSON.stringify({ id, a: Number(id[0]), b: Number(id[1]), c: Number(id[2]) }))),
+      ...['110', '101', '100', '011'].map((id) =>
+        row('t', JSON.stringify({ id, a: Number(id[0]), b: Number(id[1]), c: Number(id[2]) })),
+      ),
     )
     for (const edition of [2, 3]) {
       const yaml = stream('SELECT id FROM t WHERE NOT (NOT (a AND (b OR c)))', edition)
@@ -304,7 +335,9 @@ describe('what others accept and then fail with', () => {
     const asking = (query: string, edition = 3) =>
       compileConfig(stream(query, edition).replace('}', ', unstable_sqlite_expression_engine: true}'))
     const refused = asking("SELECT id FROM t WHERE x != 'a'")
-    expect(refused.ok ? [] : refused.errors).toMatchObject([{ code: 'sqlite-engine', message: expect.stringContaining("not(=(x, 'a'))") }])
+    expect(refused.ok ? [] : refused.errors).toMatchObject([
+      { code: 'sqlite-engine', message: expect.stringContaining("not(=(x, 'a'))") },
+    ])
     const accepted = asking("SELECT id FROM t WHERE x = 'a'")
     expect([accepted.ok, accepted.warnings.map(({ code }) => code)]).toEqual([true, ['sqlite-engine']])
   })
@@ -322,26 +355,35 @@ test('streams with the same content share their buckets; a client of one gets no
 
 test('the id of a client row is the text of the column id: 1 and "1" are one row there, and without one there is none', () => {
   const rows = list(
-    ...['{"id":1}', '{"id":"1"}', '{"id":null}', '{"x":1}', '{"id":2.0}', '{"id":{"$blob":"31"}}'].map((record) => row('t', record)),
+    ...['{"id":1}', '{"id":"1"}', '{"id":null}', '{"x":1}', '{"id":2.0}', '{"id":{"$blob":"31"}}'].map((record) =>
+      row('t', record),
+    ),
   )
-  const ids = (yaml: string) => evaluate(yaml, rows, []).data.map(([output]) => (output && 'id' in output ? output.id : null))
+  const ids = (yaml: string) =>
+    evaluate(yaml, rows, []).data.map(([output]) => (output && 'id' in output ? output.id : null))
   expect(ids(buckets('data: [SELECT * FROM t]'))).toEqual(['1', '1', null, null, '2', null])
   expect(ids(stream('SELECT * FROM t'))).toEqual(['1', '1', null, null, '2', null])
 })
 
 test('an alias renames the table on the client', () => {
   const rows = list(row('comments', '{"id":"1","issue":"i"}'), row('issues', '{"id":"i","owner":"ann"}'))
-  const table = (yaml: string) => evaluate(yaml, rows, [{ jwt: { sub: 'ann' } }]).buckets[0]?.synced.map((each) => each.table)
+  const table = (yaml: string) =>
+    evaluate(yaml, rows, [{ jwt: { sub: 'ann' } }]).buckets[0]?.synced.map((each) => each.table)
   expect(table(buckets('data: [SELECT * FROM comments AS c]'))).toEqual(['c'])
   expect(table(stream('SELECT * FROM comments c', 2))).toEqual(['c'])
-  expect(table(stream('SELECT c.* FROM comments c JOIN issues i ON i.id = c.issue WHERE i.owner = auth.user_id()'))).toEqual(['c'])
+  expect(
+    table(stream('SELECT c.* FROM comments c JOIN issues i ON i.id = c.issue WHERE i.owner = auth.user_id()')),
+  ).toEqual(['c'])
 })
 
 test('subscribing to a stream that is automatic adds to the default and does not replace it', () => {
   const yaml = stream("SELECT id FROM t WHERE x = ifnull(subscription.parameter('x'), 'none')")
   const rows = list(row('t', '{"id":"default","x":"none"}'), row('t', '{"id":"asked","x":"y"}'))
   const request = { jwt: { sub: 'u' }, subscriptions: [{ stream: 's', parameters: { x: 'y' } }] }
-  expect(synced(evaluate(yaml, rows, [request, { ...request, include_defaults: false }]))).toEqual([['asked', 'default'], ['asked']])
+  expect(synced(evaluate(yaml, rows, [request, { ...request, include_defaults: false }]))).toEqual([
+    ['asked', 'default'],
+    ['asked'],
+  ])
   expect(codes(yaml)).toContain('auto-subscribe-parameters')
   const edition2 = stream("SELECT id FROM t WHERE x = ifnull(subscription.parameter('x'), 'none')", 2)
   expect(synced(evaluate(edition2, rows, [{ ...request, include_defaults: false }]))).toEqual([['asked', 'default']])
@@ -353,6 +395,8 @@ test('one row or one stream that fails is lost alone; a bucket definition that f
   const result = evaluate(yaml, rows, [{ jwt: { sub: 'u', l: 'not json' } }])
   expect(synced(result)).toEqual([['2']])
   expect(result.buckets[0]?.errors.map(({ definition }) => definition)).toEqual(['bad'])
-  const definitions = buckets("parameters: SELECT 'a' AS x WHERE 1 IN request.jwt() ->> 'l'\ndata: [SELECT id FROM t WHERE id = bucket.x]")
+  const definitions = buckets(
+    "parameters: SELECT 'a' AS x WHERE 1 IN request.jwt() ->> 'l'\ndata: [SELECT id FROM t WHERE id = bucket.x]",
+  )
   expect(evaluate(definitions, rows, [{ jwt: { sub: 'u', l: 'not json' } }]).buckets[0]?.error).toBeTruthy()
 })

@@ -28,7 +28,8 @@ export interface Plan {
   [part: string]: unknown
 }
 
-export type CompileResult = { ok: true; plan: Plan; warnings: Finding[] } | { ok: false; errors: Finding[]; warnings: Finding[] }
+export type CompileResult =
+  { ok: true; plan: Plan; warnings: Finding[] } | { ok: false; errors: Finding[]; warnings: Finding[] }
 
 /**
  * A row in one bucket: of a data bucket, or of a lookup bucket (then `objectType` is the lookup's name, `data` its

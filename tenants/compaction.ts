@@ -16,5 +16,9 @@ export interface CompactionSettings {
 export function compactionSettings(bindings: SettingBindings): CompactionSettings {
   const { values, problems } = readSettings(COMPACTION, bindings)
   refuseProblems(problems)
-  return { afterBytes: values.COMPACTION_BYTES, seconds: values.COMPACTION_SECONDS, historyMs: values.HISTORY_SECONDS * 1_000 }
+  return {
+    afterBytes: values.COMPACTION_BYTES,
+    seconds: values.COMPACTION_SECONDS,
+    historyMs: values.HISTORY_SECONDS * 1_000,
+  }
 }

@@ -3,7 +3,18 @@ import { MAX_STREAMS_PER_USER } from '../durable-objects/relay/users.ts'
 import { FENCE_SECONDS } from '../durable-objects/replicator/limits.ts'
 import { LOCATIONS, PLACEMENT } from '../durable-objects/shared/placement.ts'
 import { CALL_SECONDS, MAX_CALL_SECONDS } from '../durable-objects/shared/retry.ts'
-import { anything, matching, number, ofScript, oneOf, optional, required, secret, setting, whole } from '../protocol/settings.ts'
+import {
+  anything,
+  matching,
+  number,
+  ofScript,
+  oneOf,
+  optional,
+  required,
+  secret,
+  setting,
+  whole,
+} from '../protocol/settings.ts'
 import { LIMIT_SETTINGS } from '../sync-config/limits.ts'
 import { TENANT_KEYS_FORM } from './stored/seal.ts'
 
@@ -17,13 +28,21 @@ const identifier = matching(/^[a-z_][a-z0-9_]{0,62}$/, 'up to 63 lower-case lett
 const text = matching(/[^]/, 'text')
 
 export const REPLICATION = {
-  DATABASE_URL: secret(required(matching(/^postgres(ql)?:\/\//, 'a URL that begins with postgres://'), 'the database; a secret')),
+  DATABASE_URL: secret(
+    required(matching(/^postgres(ql)?:\/\//, 'a URL that begins with postgres://'), 'the database; a secret'),
+  ),
   DATABASE_CA: optional(
-    matching(/-----BEGIN CERTIFICATE-----|^\s*(supabase|rds|none)\s*$/, 'certificates in PEM, or `supabase`, `rds` or `none`'),
+    matching(
+      /-----BEGIN CERTIFICATE-----|^\s*(supabase|rds|none)\s*$/,
+      'certificates in PEM, or `supabase`, `rds` or `none`',
+    ),
     'the authorities that alone vouch for the certificate of Postgres, in place of the public ones, or that certificate itself',
   ),
   SYNC_CONFIG: optional(text, 'YAML in place of the sync config that is deployed with the script'),
-  PUBLICATION: optional(identifier, 'an existing publication, which Rockpool uses and never changes. Without it Rockpool makes its own'),
+  PUBLICATION: optional(
+    identifier,
+    'an existing publication, which Rockpool uses and never changes. Without it Rockpool makes its own',
+  ),
   OWN_PUBLICATION: setting(
     identifier,
     'rockpool',
@@ -35,7 +54,11 @@ export const REPLICATION = {
     "columns that Rockpool's own publication sends: all, or only those that the sync config reads",
   ),
   SLOT: setting(identifier, 'rockpool', 'the replication slot, which Rockpool makes'),
-  CATALOG_WATCH_SECONDS: setting(number(0.05, 3_600), 3, 'how often to look for changed table definitions while a client is connected'),
+  CATALOG_WATCH_SECONDS: setting(
+    number(0.05, 3_600),
+    3,
+    'how often to look for changed table definitions while a client is connected',
+  ),
   IDLE_POLL_SECONDS: setting(
     number(1, DAY),
     60,
@@ -81,7 +104,11 @@ export const REPLICATION = {
     'bucket objects that appends may keep awake at a time; 0 is no limit. `rockpool dev`: 4000',
   ),
   CALL_SECONDS: ofScript(
-    setting(number(0.1, MAX_CALL_SECONDS), CALL_SECONDS, 'how long to wait for an answer from an object or from Postgres'),
+    setting(
+      number(0.1, MAX_CALL_SECONDS),
+      CALL_SECONDS,
+      'how long to wait for an answer from an object or from Postgres',
+    ),
   ),
   FENCE_SECONDS: setting(
     number(1, DAY),
@@ -108,7 +135,11 @@ export const REPLICATION = {
 }
 
 export const COMPACTION = {
-  COMPACTION_BYTES: setting(whole(0, 1e12), LOG_LIMITS.afterBytes, 'bytes of ops that a bucket receives before it is compacted'),
+  COMPACTION_BYTES: setting(
+    whole(0, 1e12),
+    LOG_LIMITS.afterBytes,
+    'bytes of ops that a bucket receives before it is compacted',
+  ),
   COMPACTION_SECONDS: setting(
     whole(0, 1e9),
     60,
@@ -124,14 +155,22 @@ export const COMPACTION = {
 export const STREAMS = {
   // One stream is one invocation. An invocation that has used its 10,000,000 subrequests ([limits] in wrangler.toml)
   // goes silent, so a stream ends long before.
-  STREAM_MAX_CALLS: setting(whole(1, Infinity), 2_000_000, 'calls to objects and messages from relays that one stream may use'),
+  STREAM_MAX_CALLS: setting(
+    whole(1, Infinity),
+    2_000_000,
+    'calls to objects and messages from relays that one stream may use',
+  ),
   // An invocation also has 300 s of CPU, and its clock does not advance during computation: bytes sent are the measure.
   STREAM_MAX_BYTES: setting(whole(1, Infinity), 4 * 1024 ** 3, 'bytes of lines that one stream may send'),
   // Each relay has a socket to the replicator, which sends every notice to all of them.
   RELAYS: setting(whole(1, 100), 1, 'relay objects over which the streams of a tenant are spread, by user'),
   MAX_SUBSCRIPTIONS: setting(whole(1, 10_000), 1_000, 'subscriptions of streams that one request may have'),
   // The release after this one turns it on.
-  STREAM_COMPRESSION: setting(oneOf(['on', 'off']), 'off', 'whether ops are compressed for HTTP clients that accept zstd or gzip'),
+  STREAM_COMPRESSION: setting(
+    oneOf(['on', 'off']),
+    'off',
+    'whether ops are compressed for HTTP clients that accept zstd or gzip',
+  ),
   MAX_STREAMS_PER_USER: setting(whole(1, 10_000), MAX_STREAMS_PER_USER, 'streams that one user may have open'),
 }
 
@@ -149,8 +188,14 @@ export const TOKENS = {
     anything('a duration'),
     'the longest lifetime of a token: `12h`, `90m`, or a number of seconds. Default: a day',
   ),
-  JWT_CLOCK_TOLERANCE: optional(anything('a number of seconds'), 'by how much clocks may differ: 0 to 600 seconds. Default: 60'),
-  JWT_ISSUER: optional(list, 'issuers whose tokens are accepted, besides those implied by the address of a known provider'),
+  JWT_CLOCK_TOLERANCE: optional(
+    anything('a number of seconds'),
+    'by how much clocks may differ: 0 to 600 seconds. Default: 60',
+  ),
+  JWT_ISSUER: optional(
+    list,
+    'issuers whose tokens are accepted, besides those implied by the address of a known provider',
+  ),
   OPERATOR_KEYS: secret(optional(keySet, 'keys of operators; a secret when one of them is symmetric')),
   OPERATOR_AUDIENCE: optional(list, "the audience of operators' tokens; it must not be one of `JWT_AUDIENCE`"),
   SUPABASE_URL: optional(text, 'the address of a Supabase project, whose key set is fetched'),
@@ -166,7 +211,10 @@ export const TENANTS = {
     ),
   ),
   DIRECTORY_LOCATION: ofScript(
-    optional(oneOf(LOCATIONS), 'the region in which the Directory of tenants is created; a hint that counts when it is first called'),
+    optional(
+      oneOf(LOCATIONS),
+      'the region in which the Directory of tenants is created; a hint that counts when it is first called',
+    ),
   ),
   // Isolates have a list of tenants that is 30 s old at most while the Directory answers, and a stream of an older one
   // ends with its relay.
@@ -192,6 +240,14 @@ export const TENANTS = {
 }
 
 /** All settings, in the order of the documentation. */
-export const SETTINGS = { ...REPLICATION, ...PLACEMENT, ...LIMIT_SETTINGS, ...STREAMS, ...COMPACTION, ...TOKENS, ...TENANTS }
+export const SETTINGS = {
+  ...REPLICATION,
+  ...PLACEMENT,
+  ...LIMIT_SETTINGS,
+  ...STREAMS,
+  ...COMPACTION,
+  ...TOKENS,
+  ...TENANTS,
+}
 
 export type SettingName = keyof typeof SETTINGS

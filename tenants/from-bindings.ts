@@ -17,12 +17,20 @@ import { tokenSettings } from './tokens.ts'
  * config for when no setting has one. `version`: there are no secrets among the bindings, and this is what changes when
  * a setting of the replicator does.
  */
-export function tenantOfBindings(name: string, bindings: SettingBindings, bundled: string, version: string | null = null): Tenant {
+export function tenantOfBindings(
+  name: string,
+  bindings: SettingBindings,
+  bundled: string,
+  version: string | null = null,
+): Tenant {
   return new BoundTenant(name, bindings, bundled, version)
 }
 
 /** Throws ROCKPOOL_SETTINGS when the secret is missing or wrong. */
-export function secretOfBindings<Field extends keyof TenantSecrets>(bindings: SettingBindings, field: Field): TenantSecrets[Field] {
+export function secretOfBindings<Field extends keyof TenantSecrets>(
+  bindings: SettingBindings,
+  field: Field,
+): TenantSecrets[Field] {
   const read: { [Name in keyof TenantSecrets]: () => TenantSecrets[Name] } = {
     'source.url': () => {
       const { values, problems } = readSettings({ DATABASE_URL: REPLICATION.DATABASE_URL }, bindings)
@@ -34,7 +42,8 @@ export function secretOfBindings<Field extends keyof TenantSecrets>(bindings: Se
   return read[field]()
 }
 
-export const noTenant = (name: string) => new RockpoolError('ROCKPOOL_SETTINGS', `there is no tenant ${JSON.stringify(name)}`)
+export const noTenant = (name: string) =>
+  new RockpoolError('ROCKPOOL_SETTINGS', `there is no tenant ${JSON.stringify(name)}`)
 
 /** The bindings are a private field, which is not printed or serialized with the tenant: they hold secrets. */
 class BoundTenant implements Tenant {

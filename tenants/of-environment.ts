@@ -63,7 +63,8 @@ export async function askDirectory<T>(
   deadlineMs = callDeadline(env),
 ): Promise<T> {
   const namespace = storedIn(env)
-  if (namespace === null) throw new RockpoolError('ROCKPOOL_SETTINGS', 'TENANT_KEYS: is not set, so this deployment has one tenant')
+  if (namespace === null)
+    throw new RockpoolError('ROCKPOOL_SETTINGS', 'TENANT_KEYS: is not set, so this deployment has one tenant')
   try {
     return await answered(() => call(stubIn(namespace, env)), deadlineMs)
   } catch (cause) {
@@ -99,7 +100,9 @@ function knownBy(namespace: DirectoryNamespace): KnownTenants {
 /** The hint counts when the object is created, by whichever call comes first. */
 function stubIn(namespace: DirectoryNamespace, env: TenantBindings): DirectoryRpc {
   const location = LOCATIONS.find((each) => each === env.DIRECTORY_LOCATION)
-  return location === undefined ? namespace.getByName(DIRECTORY_NAME) : namespace.getByName(DIRECTORY_NAME, { locationHint: location })
+  return location === undefined
+    ? namespace.getByName(DIRECTORY_NAME)
+    : namespace.getByName(DIRECTORY_NAME, { locationHint: location })
 }
 
 /** With a new stub each time. */

@@ -40,16 +40,19 @@ export function tenantOfObject(env: TenantBindings, objectName: string): OwnTena
     find: (whatever) => directoryOf(env).find(name, whatever),
     confirm: async () => {
       const isScripts = name === SCRIPT_TENANT && hasScriptTenant(env)
-      if (isScripts && !(await askDirectory(env, (directory) => directory.names({ v: MESSAGE_VERSION }))).adopted) return
+      if (isScripts && !(await askDirectory(env, (directory) => directory.names({ v: MESSAGE_VERSION }))).adopted)
+        return
       const answer = await askDirectory(env, (directory) => directory.record({ v: MESSAGE_VERSION, name }))
       const isActive = answer.kind === 'record' && (JSON.parse(answer.record) as TenantRecord).state === 'active'
       if (!isActive) throw new RockpoolError('ROCKPOOL_TENANT', `the tenant ${name} is not served`)
     },
     heard: async (due) => {
       if (!hasStoredTenants(env)) return
-      await askDirectory(env, (directory) => directory.heard({ v: MESSAGE_VERSION, name, due })).catch((error: unknown) => {
-        console.warn(`the Directory was not told when ${name} is due`, error)
-      })
+      await askDirectory(env, (directory) => directory.heard({ v: MESSAGE_VERSION, name, due })).catch(
+        (error: unknown) => {
+          console.warn(`the Directory was not told when ${name} is due`, error)
+        },
+      )
     },
     secret: (field) => directoryOf(env).secret(name, field),
     compaction: () => directoryOf(env).compaction(name),

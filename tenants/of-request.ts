@@ -9,4 +9,5 @@ export async function tenantOfRequest(env: TenantBindings, request: Request): Pr
 }
 
 /** Returns a path without the part that says for which tenant a request is. */
-export const pathWithinTenant = (env: TenantBindings, path: string): string => (hasStoredTenants(env) ? pathWithin(path) : path)
+export const pathWithinTenant = (env: TenantBindings, path: string): string =>
+  hasStoredTenants(env) ? pathWithin(path) : path

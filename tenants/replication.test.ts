@@ -3,7 +3,8 @@ import type { SettingBindings } from './bindings.ts'
 import { replicationSettings, replicationVersion } from './replication.ts'
 import { tenantLimits } from './streams.ts'
 
-const settings = (bindings: SettingBindings) => replicationSettings({ DATABASE_URL: 'postgres://a@b/c', ...bindings }, 'x')
+const settings = (bindings: SettingBindings) =>
+  replicationSettings({ DATABASE_URL: 'postgres://a@b/c', ...bindings }, 'x')
 
 describe('settings of a tenant', () => {
   test('defaults; an empty binding is as good as none', () => {
@@ -35,7 +36,9 @@ describe('settings of a tenant', () => {
   })
 
   test('texts and numbers', () => {
-    expect(settings({ SESSION_SECONDS: '90', IDLE_POLL_SECONDS: 5, WAL_KEEP_GB: '0.05', WAL_POLICY: 'drop-and-resync' })).toMatchObject({
+    expect(
+      settings({ SESSION_SECONDS: '90', IDLE_POLL_SECONDS: 5, WAL_KEEP_GB: '0.05', WAL_POLICY: 'drop-and-resync' }),
+    ).toMatchObject({
       sessionSeconds: 90,
       idlePollSeconds: 5,
       walKeepGb: 0.05,
@@ -65,7 +68,10 @@ describe('settings of a tenant', () => {
     [{ SESSION_SECONDS: 'ten' }, /SESSION_SECONDS/],
     [{ SESSION_CHANGES: '0' }, /SESSION_CHANGES/],
     [{ SESSION_CHANGES: '1.5' }, /SESSION_CHANGES: must be a whole number/],
-    [{ IDLE_POLL_SECONDS: '100', IDLE_POLL_MAX_SECONDS: '50' }, /IDLE_POLL_MAX_SECONDS: must not be less than IDLE_POLL_SECONDS/],
+    [
+      { IDLE_POLL_SECONDS: '100', IDLE_POLL_MAX_SECONDS: '50' },
+      /IDLE_POLL_MAX_SECONDS: must not be less than IDLE_POLL_SECONDS/,
+    ],
     [{ LINGER_SECONDS: '-1' }, /LINGER_SECONDS/],
     [{ WAL_POLICY: 'drop' }, /WAL_POLICY/],
     [{ WAL_KEEP_GB: '0' }, /WAL_KEEP_GB/],

@@ -17,7 +17,9 @@ type Camel<Name extends string> = Name extends `${infer Word}_${infer Rest}`
   : Lowercase<Name>
 
 /** The settings that are not secrets. `WAL_KEEP_GB` is `walKeepGb` here. */
-type Public = { [Name in keyof Declared as Declared[Name] extends { scope: 'secret' } ? never : Camel<Name>]: ValuesOf<Declared>[Name] }
+type Public = {
+  [Name in keyof Declared as Declared[Name] extends { scope: 'secret' } ? never : Camel<Name>]: ValuesOf<Declared>[Name]
+}
 
 export type ReplicationSettings = Public & { syncConfig: string; limits: Limits }
 
@@ -26,7 +28,11 @@ export type ReplicationSettings = Public & { syncConfig: string; limits: Limits 
  * ROCKPOOL_SETTINGS, which names each binding that is missing or wrong, including those of secrets. `secretsApart`:
  * secrets are not among the bindings, and were validated when they were stored.
  */
-export function replicationSettings(bindings: SettingBindings, bundled: string, secretsApart = false): ReplicationSettings {
+export function replicationSettings(
+  bindings: SettingBindings,
+  bundled: string,
+  secretsApart = false,
+): ReplicationSettings {
   const { values, problems } = readSettings(DECLARED, secretsApart ? { ...bindings, ...STAND_INS } : bindings)
   const { limits, problems: limitProblems } = readLimits(bindings)
   if (values.IDLE_POLL_MAX_SECONDS < values.IDLE_POLL_SECONDS)
@@ -37,7 +43,9 @@ export function replicationSettings(bindings: SettingBindings, bundled: string, 
 
 function withoutSecrets(values: ValuesOf<Declared>): Public {
   const declared: Settings = DECLARED
-  const shown = Object.entries<unknown>(values).filter(([name, value]) => value !== undefined && declared[name]?.scope !== 'secret')
+  const shown = Object.entries<unknown>(values).filter(
+    ([name, value]) => value !== undefined && declared[name]?.scope !== 'secret',
+  )
   return Object.fromEntries(shown.map(([name, value]) => [camel(name), value])) as Public
 }
 
@@ -48,4 +56,8 @@ const camel = (name: string): string => name.toLowerCase().replace(/_(.)/g, (_, 
  * settings: so it is a hash that cannot be reversed.
  */
 export const replicationVersion = (bindings: SettingBindings): string =>
-  strongHash(JSON.stringify(Object.keys({ ...DECLARED, ...LIMIT_SETTINGS }).map((name) => bindings[name as SettingName] ?? null)))
+  strongHash(
+    JSON.stringify(
+      Object.keys({ ...DECLARED, ...LIMIT_SETTINGS }).map((name) => bindings[name as SettingName] ?? null),
+    ),
+  )

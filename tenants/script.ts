@@ -8,4 +8,5 @@ import { DEFAULT_TENANT } from './single.ts'
 export const SCRIPT_TENANT = DEFAULT_TENANT
 
 /** Returns whether the settings of the script are a tenant: they name a database. */
-export const hasScriptTenant = ({ DATABASE_URL }: SettingBindings): boolean => typeof DATABASE_URL === 'string' && DATABASE_URL !== ''
+export const hasScriptTenant = ({ DATABASE_URL }: SettingBindings): boolean =>
+  typeof DATABASE_URL === 'string' && DATABASE_URL !== ''

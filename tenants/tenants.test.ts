@@ -24,7 +24,11 @@ describe('the directory of a script with one tenant', () => {
     for await (const name of directory.names()) names.push(name)
     expect(names).toEqual([DEFAULT_TENANT])
     const tenant = await directory.find(DEFAULT_TENANT)
-    expect([tenant.name, tenant.replication.slot, tenant.replication.syncConfig]).toEqual(['default', 'rockpool', 'bundled'])
+    expect([tenant.name, tenant.replication.slot, tenant.replication.syncConfig]).toEqual([
+      'default',
+      'rockpool',
+      'bundled',
+    ])
     expect(await directory.secret(DEFAULT_TENANT, 'source.url')).toBe('postgres://a@b/c')
     expect(await directory.secret(DEFAULT_TENANT, 'token.keys')).toMatchObject({ JWT_AUDIENCE: 'app' })
   })
@@ -45,18 +49,24 @@ describe('the directory of a script with one tenant', () => {
 
   test('gives way to one that the script brings along', async () => {
     const other = new SingleTenant({ ...bindings, DATABASE_URL: 'postgres://x@y/z' }, '')
-    expect(await directoryOf({ ...bindings, [DIRECTORY]: other }).secret(DEFAULT_TENANT, 'source.url')).toBe('postgres://x@y/z')
+    expect(await directoryOf({ ...bindings, [DIRECTORY]: other }).secret(DEFAULT_TENANT, 'source.url')).toBe(
+      'postgres://x@y/z',
+    )
     expect(directoryOf(bindings)).toBeInstanceOf(SingleTenant)
   })
 
   test('is named where directories are chosen, and nowhere else', () => {
     const folders = ['protocol', 'sources', 'sync-config', 'tenants', 'durable-objects', 'workers', 'client/src', 'cli']
     const files = folders.flatMap((folder) =>
-      readdirSync(new URL(`../${folder}`, import.meta.url), { recursive: true, encoding: 'utf8' }).map((file) => `${folder}/${file}`),
+      readdirSync(new URL(`../${folder}`, import.meta.url), { recursive: true, encoding: 'utf8' }).map(
+        (file) => `${folder}/${file}`,
+      ),
     )
     const sources = files.filter((file) => file.endsWith('.ts') && !/\.test\.ts$/.test(file))
     expect(sources.length).toBeGreaterThan(300)
-    const naming = sources.filter((file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8').includes('DEFAULT_TENANT'))
+    const naming = sources.filter((file) =>
+      readFileSync(new URL(`../${file}`, import.meta.url), 'utf8').includes('DEFAULT_TENANT'),
+    )
     expect(naming.sort()).toEqual(['tenants/of-environment.ts', 'tenants/script.ts', 'tenants/single.ts'])
   })
 })

@@ -17,7 +17,10 @@ const silent: TenantDirectory = {
     await never()
   },
 }
-const unanswered = expect.objectContaining({ code: 'ROCKPOOL_UNANSWERED', message: 'the directory of tenants did not answer for 0.1 s' })
+const unanswered = expect.objectContaining({
+  code: 'ROCKPOOL_UNANSWERED',
+  message: 'the directory of tenants did not answer for 0.1 s',
+})
 
 test('a directory that does not answer is waited for as long as an object is', async () => {
   const env = { CALL_SECONDS: '0.1', [DIRECTORY]: silent }

@@ -48,7 +48,10 @@ export class TimedDirectory implements TenantDirectory {
       return await answered(call, this.#deadlineMs)
     } catch (error) {
       if (!(error instanceof Unanswered)) throw error
-      throw new RockpoolError('ROCKPOOL_UNANSWERED', `the directory of tenants did not answer for ${this.#deadlineMs / 1_000} s`)
+      throw new RockpoolError(
+        'ROCKPOOL_UNANSWERED',
+        `the directory of tenants did not answer for ${this.#deadlineMs / 1_000} s`,
+      )
     }
   }
 }

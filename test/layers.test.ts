@@ -38,9 +38,17 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['relay', 'durable-objects/relay', 'protocol tenants settings shared retry relay/users'],
   ['store', 'durable-objects/replicator/store', 'protocol source sync-config shared copy ingest session verify writes'],
   ['writes', 'durable-objects/replicator/writes', 'protocol sync-config ingest store'],
-  ['ingest', 'durable-objects/replicator/ingest', 'protocol source sync-config shared replicator/limits copy session store writes'],
+  [
+    'ingest',
+    'durable-objects/replicator/ingest',
+    'protocol source sync-config shared replicator/limits copy session store writes',
+  ],
   ['copy', 'durable-objects/replicator/copy', 'protocol source shared replicator/limits ingest store'],
-  ['commit', 'durable-objects/replicator/commit', 'protocol settings shared retry replicator/limits ingest store verify'],
+  [
+    'commit',
+    'durable-objects/replicator/commit',
+    'protocol settings shared retry replicator/limits ingest store verify',
+  ],
   ['tidy', 'durable-objects/replicator/tidy', 'protocol shared ingest store writes'],
   ['verify', 'durable-objects/replicator/verify', 'protocol shared copy ingest store writes'],
   ['deploy', 'durable-objects/replicator/deploy', 'protocol source sync-config tenants shared store'],
@@ -72,7 +80,11 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['briefly', 'workers/briefly.ts', ''],
   ['rates', 'workers/rates.ts', 'protocol tenants settings auth retry bounded-map'],
   ['tenant', 'workers/tenant.ts', 'protocol tenants settings rates'],
-  ['transports', 'workers/transports', 'protocol tenants settings shared answers rates auth stream stream/limits held transport'],
+  [
+    'transports',
+    'workers/transports',
+    'protocol tenants settings shared answers rates auth stream stream/limits held transport',
+  ],
   [
     'routes',
     'workers/routes',
@@ -91,20 +103,25 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
 const ROOT = new URL('..', import.meta.url).pathname
 const IMPORT = /(?:^|\n)(?:import|export)\s[^'"\n;]*?(?:\{[^}]*\}\s*)?from\s+'(\.[^']+)'/g
 
-const files = ['protocol', 'sources', 'sync-config', 'tenants', 'durable-objects', 'workers', 'client', 'cli'].flatMap((folder) =>
-  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
-    .map((file) => join(folder, file))
-    .filter((file) => file.endsWith('.ts') && !/test|node_modules|dist\//.test(file)),
+const files = ['protocol', 'sources', 'sync-config', 'tenants', 'durable-objects', 'workers', 'client', 'cli'].flatMap(
+  (folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+      .map((file) => join(folder, file))
+      .filter((file) => file.endsWith('.ts') && !/test|node_modules|dist\//.test(file)),
 )
 const imports = new Map(
   files.map((file) => {
-    const all = [...readFileSync(join(ROOT, file), 'utf8').matchAll(IMPORT)].map(([, path = '']) => normalize(join(dirname(file), path)))
+    const all = [...readFileSync(join(ROOT, file), 'utf8').matchAll(IMPORT)].map(([, path = '']) =>
+      normalize(join(dirname(file), path)),
+    )
     return [file, all.filter((to) => to.endsWith('.ts'))]
   }),
 )
 /** The innermost entry of the table that a file belongs to. */
 const folderOf = (file: string) =>
-  FOLDERS.filter(([, path]) => file === path || file.startsWith(`${path}/`)).sort(([, a], [, b]) => b.length - a.length)[0]
+  FOLDERS.filter(([, path]) => file === path || file.startsWith(`${path}/`)).sort(
+    ([, a], [, b]) => b.length - a.length,
+  )[0]
 const mayImport = (from: string, to: string): boolean => {
   const [name = '', , imports = ''] = folderOf(from) ?? []
   const [target = ''] = folderOf(to) ?? []
@@ -112,20 +129,27 @@ const mayImport = (from: string, to: string): boolean => {
 }
 
 test('folders import what the table allows them', () => {
-  const wrong = [...imports].flatMap(([file, all]) => all.filter((to) => !mayImport(file, to)).map((to) => `${file} → ${to}`))
+  const wrong = [...imports].flatMap(([file, all]) =>
+    all.filter((to) => !mayImport(file, to)).map((to) => `${file} → ${to}`),
+  )
   expect(imports.size).toBeGreaterThan(300)
   expect(wrong).toEqual([])
 })
 
 test('the table allows no arrow that nothing needs', () => {
-  const needed = new Set([...imports].flatMap(([file, all]) => all.map((to) => `${folderOf(file)?.[0]} → ${folderOf(to)?.[0]}`)))
-  const allowed = FOLDERS.flatMap(([name, , imports]) => imports.split(' ').flatMap((to) => (to === '' ? [] : `${name} → ${to}`)))
+  const needed = new Set(
+    [...imports].flatMap(([file, all]) => all.map((to) => `${folderOf(file)?.[0]} → ${folderOf(to)?.[0]}`)),
+  )
+  const allowed = FOLDERS.flatMap(([name, , imports]) =>
+    imports.split(' ').flatMap((to) => (to === '' ? [] : `${name} → ${to}`)),
+  )
   expect(allowed.filter((arrow) => !needed.has(arrow))).toEqual([])
 })
 
 test('arrows point up in the table, but for those between the rooms of the replicator', () => {
   const above = new Set<string>()
-  const isRoom = (name: string) => FOLDERS.some(([each, path]) => each === name && path.startsWith('durable-objects/replicator'))
+  const isRoom = (name: string) =>
+    FOLDERS.some(([each, path]) => each === name && path.startsWith('durable-objects/replicator'))
   const wrong = FOLDERS.flatMap(([name, , imports]) => {
     const down = imports.split(' ').filter((to) => to !== '' && !above.has(to) && !(isRoom(name) && isRoom(to)))
     above.add(name)
@@ -138,13 +162,19 @@ test('arrows point up in the table, but for those between the rooms of the repli
 const KNOW_POSTGRES = /^(sources\/postgres\/|sources\/registry\.ts|cli\/)/
 /** What is Postgres's alone. Of the status document some members are, since there was no other kind. */
 const OF_POSTGRES = /\b(lsn|xid|walStatus|filenode|publication|pgoutput)\b/g
-const COMPATIBLE = ['durable-objects/replicator/status.ts lsn', 'protocol/messages/status.ts walStatus', 'protocol/messages/status.ts lsn']
+const COMPATIBLE = [
+  'durable-objects/replicator/status.ts lsn',
+  'protocol/messages/status.ts walStatus',
+  'protocol/messages/status.ts lsn',
+]
 
 test('Postgres and its driver are imported by its kind, the list of kinds and commands only', () => {
   const others = files.filter((file) => !KNOW_POSTGRES.test(file))
   const wrong = others.flatMap((file) => {
     const ofDriver = /from 'postgres'/.test(readFileSync(join(ROOT, file), 'utf8')) ? ['postgres'] : []
-    return [...ofDriver, ...(imports.get(file) ?? []).filter((to) => to.startsWith('sources/postgres/'))].map((to) => `${file} → ${to}`)
+    return [...ofDriver, ...(imports.get(file) ?? []).filter((to) => to.startsWith('sources/postgres/'))].map(
+      (to) => `${file} → ${to}`,
+    )
   })
   expect(wrong).toEqual([])
 })

@@ -22,9 +22,12 @@ describe('licenceAllowed', () => {
     'SEE LICENSE IN LICENSE.md',
     'MIT AND GPL-3.0',
   ]
-  test.each([...never, 'GPL-2.0 WITH Classpath-exception-2.0', '(MIT', 'MIT ISC', '', null])('%s may not even be a tool', (licence) => {
-    expect(licenceAllowed(licence, true)).toBe(false)
-  })
+  test.each([...never, 'GPL-2.0 WITH Classpath-exception-2.0', '(MIT', 'MIT ISC', '', null])(
+    '%s may not even be a tool',
+    (licence) => {
+      expect(licenceAllowed(licence, true)).toBe(false)
+    },
+  )
 
   test('LGPL may be a tool and may not be shipped', () => {
     expect(licenceAllowed('LGPL-3.0-or-later', true)).toBe(true)
@@ -46,7 +49,8 @@ describe('installedPackages', () => {
     write('node_modules/b/package.json', { licenses: [{ type: 'MIT' }, { type: 'GPL-2.0' }] })
     write('node_modules/b/node_modules/c/package.json', {})
     write('node_modules/d/package.json', {})
-    const text = 'MIT License\n\nCopyright (c) 2023 Some B. Ody\n\nPermission is hereby granted, free of charge, to any person'
+    const text =
+      'MIT License\n\nCopyright (c) 2023 Some B. Ody\n\nPermission is hereby granted, free of charge, to any person'
     writeFileSync(join(root, 'node_modules/d/LICENSE'), text)
     write('node_modules/e/package.json', {})
     writeFileSync(join(root, 'node_modules/e/LICENSE'), 'GNU General Public License')

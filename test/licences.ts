@@ -7,7 +7,18 @@ import { fileURLToPath } from 'node:url'
 // looked at cannot slip through.
 
 const FREE = new Set([
-  ...['MIT', 'MIT-0', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', '0BSD', 'ISC', 'BlueOak-1.0.0', 'CC0-1.0', 'Unlicense'],
+  ...[
+    'MIT',
+    'MIT-0',
+    'Apache-2.0',
+    'BSD-2-Clause',
+    'BSD-3-Clause',
+    '0BSD',
+    'ISC',
+    'BlueOak-1.0.0',
+    'CC0-1.0',
+    'Unlicense',
+  ],
   ...['MPL-2.0', 'Python-2.0', 'CC-BY-3.0', 'CC-BY-4.0', 'Zlib', 'Unicode-3.0', 'PostgreSQL'],
 ])
 /** Weak copyleft that may be used as a tool of development but not be shipped. */
@@ -90,7 +101,9 @@ function licenceOf(manifest: Record<string, unknown>): string | null {
   if (typeof manifest.license === 'string') return manifest.license
   // The old form: {type, url}, or a list of them, of which one may choose.
   const old = Array.isArray(manifest.licenses) ? manifest.licenses : [manifest.license]
-  const names = old.map((entry: unknown) => (isRecord(entry) ? entry.type : entry)).filter((name) => typeof name === 'string')
+  const names = old
+    .map((entry: unknown) => (isRecord(entry) ? entry.type : entry))
+    .filter((name) => typeof name === 'string')
   return names.length > 0 ? names.join(' OR ') : null
 }
 
@@ -98,7 +111,9 @@ function licenceOf(manifest: Record<string, unknown>): string | null {
 function licenceOfText(folder: string): string | null {
   const path = join(folder, 'LICENSE')
   const text = existsSync(path) ? readFileSync(path, 'utf8').replace(/\s+/g, ' ') : ''
-  return /^MIT License Copyright \(c\) .{1,200}? Permission is hereby granted, free of charge,/.test(text) ? 'MIT' : null
+  return /^MIT License Copyright \(c\) .{1,200}? Permission is hereby granted, free of charge,/.test(text)
+    ? 'MIT'
+    : null
 }
 
 function readJson(path: string): Record<string, unknown> {
@@ -115,7 +130,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const packages = installedPackages(fileURLToPath(new URL('..', import.meta.url)))
   const refused = packages.filter((each) => !licenceAllowed(each.licence, each.dev))
   for (const each of refused)
-    console.error(`${each.path}: licence ${each.licence ?? 'unknown'} may not be installed${each.dev ? '' : ' and shipped'}`)
+    console.error(
+      `${each.path}: licence ${each.licence ?? 'unknown'} may not be installed${each.dev ? '' : ' and shipped'}`,
+    )
   if (packages.length === 0) console.error('no packages are installed: run npm ci')
   console.log(`${packages.length} packages, ${refused.length} with a licence that is not allowed`)
   process.exitCode = refused.length === 0 && packages.length > 0 ? 0 : 1

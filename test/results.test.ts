@@ -1,7 +1,12 @@
 import { expect, test } from 'vitest'
 import { countResults } from './results.ts'
 
-const ran = (passed: number, failed: number) => ({ numPassedTests: passed, numFailedTests: failed, numPendingTests: 2, testResults: [] })
+const ran = (passed: number, failed: number) => ({
+  numPassedTests: passed,
+  numFailedTests: failed,
+  numPendingTests: 2,
+  testResults: [],
+})
 
 test('counts what the runner counted', () => {
   expect(countResults(ran(5, 3), 1)).toEqual({ passed: 5, failed: 3, skipped: 2, unfinished: [] })

@@ -25,7 +25,9 @@ export function countResults(report: RunnerReport | null, exitCode: number | nul
     (file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'),
   )
   // The runner calls a test that is skipped `skipped`, and one that waits or runs `pending`.
-  const unfinished = report.testResults.filter((file) => file.assertionResults.some((test) => test.status === 'pending'))
+  const unfinished = report.testResults.filter((file) =>
+    file.assertionResults.some((test) => test.status === 'pending'),
+  )
   const passed = report.numPassedTests
   let failed = report.numFailedTests + unloaded.length + unfinished.length
   if (failed === 0 && (exitCode !== 0 || passed === 0)) failed = 1

@@ -45,7 +45,13 @@ console.log('\n— tests')
 const reportPath = join(root, '.rockpool', 'test-report.json')
 mkdirSync(join(root, '.rockpool'), { recursive: true })
 rmSync(reportPath, { force: true })
-const exitCode = await run(tool('vitest'), ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, ...filters])
+const exitCode = await run(tool('vitest'), [
+  'run',
+  '--reporter=default',
+  '--reporter=json',
+  `--outputFile.json=${reportPath}`,
+  ...filters,
+])
 const counts = countResults(readReport(), exitCode)
 passed += counts.passed
 failed += counts.failed
@@ -56,7 +62,11 @@ console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
 
 function run(command: string, args: string[]): Promise<number | null> {
-  const child = spawn(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, WRANGLER_SEND_METRICS: 'false' } })
+  const child = spawn(command, args, {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, WRANGLER_SEND_METRICS: 'false' },
+  })
   return new Promise((resolve) => {
     child.once('exit', (code) => resolve(code))
     child.once('error', (error) => {

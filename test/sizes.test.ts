@@ -13,5 +13,7 @@ test(`a file of more than ${LINES} lines says why it is long`, () => {
     return text.split('\n').length > LINES + 1 ? [{ file, text }] : []
   })
   expect(long.length).toBeGreaterThan(10)
-  expect(long.flatMap(({ file, text }) => (/\bfile is long\b|\bone file,? because\b/.test(text) ? [] : [file]))).toEqual([])
+  expect(
+    long.flatMap(({ file, text }) => (/\bfile is long\b|\bone file,? because\b/.test(text) ? [] : [file])),
+  ).toEqual([])
 })

@@ -60,7 +60,10 @@ const background = (c: Request) => (work: Promise<unknown>) => c.executionCtx.wa
 /** The token is verified, and the request validated, before any object is named. */
 const callerOf = (c: Request): Promise<Caller> =>
   guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
-    verifyToken(tokenOfHeader(c.req.header('authorization')), await rulesOf(c.env, c.var.tenant), { refresh, background: background(c) }),
+    verifyToken(tokenOfHeader(c.req.header('authorization')), await rulesOf(c.env, c.var.tenant), {
+      refresh,
+      background: background(c),
+    }),
   )
 
 app.post('/sync/stream', async (c) => {
@@ -111,7 +114,9 @@ app.route('/admin', admin)
 /** Some clients append their own path to the address, or none. The WebSocket is the same on every path. */
 app.notFound(async (c) => {
   const address = addressOf(c.req.raw.headers)
-  return isUpgrade(c) ? webSocketStream(c.env, c.var.tenant, address) : refuse(c, await countFailure(c.env, address, noRoute(c)))
+  return isUpgrade(c)
+    ? webSocketStream(c.env, c.var.tenant, address)
+    : refuse(c, await countFailure(c.env, address, noRoute(c)))
 })
 
 app.onError((error, c) => refuse(c, isAdmin(c) ? publicError(error) : userError(error)))
@@ -121,11 +126,15 @@ const isUpgrade = (c: Request): boolean => c.req.header('upgrade')?.toLowerCase(
 function refuse(c: Request, error: RockpoolError): Response {
   const seconds = retryAfterOf(error)
   if (seconds !== null) c.header('retry-after', String(seconds))
-  return c.body(JSON.stringify(error.body()), error.status as ContentfulStatusCode, { 'content-type': 'application/json' })
+  return c.body(JSON.stringify(error.body()), error.status as ContentfulStatusCode, {
+    'content-type': 'application/json',
+  })
 }
 
 function noRoute(c: Request): RockpoolError {
-  const others = app.routes.filter(({ path, method }) => path === c.req.path && method !== 'ALL').map(({ method }) => method)
+  const others = app.routes
+    .filter(({ path, method }) => path === c.req.path && method !== 'ALL')
+    .map(({ method }) => method)
   const hint = others.length === 0 ? '' : `; there is ${others.join(' and ')}`
   return new RockpoolError('PSYNC_S2002', `there is no ${c.req.raw.method} ${c.req.path.slice(0, 200)}${hint}`)
 }

@@ -74,7 +74,11 @@ function environment(settings: Partial<Environment> = {}): Environment {
   }
 }
 
-async function ask(path: string, init: RequestInit = {}, bindings = environment()): Promise<{ response: Response; text: string }> {
+async function ask(
+  path: string,
+  init: RequestInit = {},
+  bindings = environment(),
+): Promise<{ response: Response; text: string }> {
   const context = createExecutionContext()
   const response = await app.fetch(new Request(`https://sync.example${path}`, init), bindings, context)
   const text = await response.text()
@@ -116,7 +120,9 @@ describe('the token and the request are judged before any object is named', () =
     expect(touched.at(-1)).toContain('"clientId":""')
     const chosen = await ask('/sync/checkpoint-request', await post('{"client_id":"c","checkpoint_request_id":"007"}'))
     expect([chosen.response.status, chosen.text]).toEqual([200, '{"data":{"checkpoint_request_id":"9"}}'])
-    expect(touched.at(-1)).toBe(`REPLICATOR default checkpointRequest {"v":${MESSAGE_VERSION},"user":"alice","clientId":"c","id":"7"}`)
+    expect(touched.at(-1)).toBe(
+      `REPLICATOR default checkpointRequest {"v":${MESSAGE_VERSION},"user":"alice","clientId":"c","id":"7"}`,
+    )
   })
 
   const paths: [string, string, BodyInit | undefined][] = [
@@ -138,7 +144,10 @@ describe('the token and the request are judged before any object is named', () =
       [`Token ${await signer.sign({ sub: 'a', exp: now + 90_000 })}`, 'PSYNC_S2104'],
       [`Bearer ${await signer.sign({ sub: 'a', aud: 'x' })}`, 'PSYNC_S2105'],
     ] as const) {
-      const headers: Record<string, string> = { 'content-type': 'application/json', ...(authorization === null ? {} : { authorization }) }
+      const headers: Record<string, string> = {
+        'content-type': 'application/json',
+        ...(authorization === null ? {} : { authorization }),
+      }
       expectError(await ask(path, { method, headers, ...(body === undefined ? {} : { body }) }), 401, code)
     }
     const token = {
@@ -177,12 +186,14 @@ describe('the token and the request are judged before any object is named', () =
     ['a compressed body', '{}', { 'content-encoding': 'gzip' }, 415, 'PSYNC_S2004'],
   ]
   test.each(bodies)('a body that is %s', async (_, body, headers, status, code) => {
-    for (const path of ['/sync/stream', '/sync/checkpoint-request']) expectError(await ask(path, await post(body, headers)), status, code)
+    for (const path of ['/sync/stream', '/sync/checkpoint-request'])
+      expectError(await ask(path, await post(body, headers)), status, code)
     expect(touched).toEqual([])
   })
 
   test('the path of each wrong field is told', async () => {
-    const body = '{"buckets":[{"name":"a","after":"1"},{"name":1,"after":"x"}],"streams":{"subscriptions":[{"stream":1}]}}'
+    const body =
+      '{"buckets":[{"name":"a","after":"1"},{"name":1,"after":"x"}],"streams":{"subscriptions":[{"stream":1}]}}'
     const { text } = await ask('/sync/stream', await post(body))
     expect(JSON.parse(text).error.details.map((each: { path: string }) => each.path)).toEqual([
       'buckets[1].name',
@@ -236,7 +247,9 @@ describe('the token and the request are judged before any object is named', () =
       }
       const { response } = await ask(path, { method: 'OPTIONS', headers })
       expect(response.status).toBe(204)
-      const allowed = ['origin', 'methods', 'headers'].map((name) => response.headers.get(`access-control-allow-${name}`))
+      const allowed = ['origin', 'methods', 'headers'].map((name) =>
+        response.headers.get(`access-control-allow-${name}`),
+      )
       expect(allowed).toEqual(['*', 'GET,POST', 'Content-Type,Authorization,User-Agent,X-User-Agent'])
       expect(response.headers.get('access-control-max-age')).toBe('3600')
       expect(response.headers.get('access-control-allow-credentials')).toBeNull()
@@ -263,7 +276,12 @@ describe('the native WebSocket', () => {
     ['another frame', async () => '{"credit":5}', 4400, 'ROCKPOOL_CLIENT_FRAME'],
     ['a bad token', async () => '{"open":{},"token":"x"}', 4401, 'PSYNC_S2101'],
     ['no token', async () => '{"open":{}}', 4400, 'ROCKPOOL_CLIENT_FRAME'],
-    ['a bad request', async () => JSON.stringify({ open: { buckets: {} }, token: await signer.sign({ sub: 'a' }) }), 4400, 'PSYNC_S2001'],
+    [
+      'a bad request',
+      async () => JSON.stringify({ open: { buckets: {} }, token: await signer.sign({ sub: 'a' }) }),
+      4400,
+      'PSYNC_S2001',
+    ],
     [
       'a deep request',
       async () => `{"open":{"parameters":${deep(200)}},"token":"${await signer.sign({ sub: 'a' })}"}`,
@@ -288,7 +306,11 @@ describe('the native WebSocket', () => {
 describe('faults of objects', () => {
   const asked = async () => ask('/write-checkpoint2.json?client_id=c', { headers: { authorization: await good() } })
   const carried = (error: RockpoolError) =>
-    Object.assign(new Error(`RockpoolError: ${error.message}`), { code: error.code, status: error.status, remote: true })
+    Object.assign(new Error(`RockpoolError: ${error.message}`), {
+      code: error.code,
+      status: error.status,
+      remote: true,
+    })
 
   test('an error of ours keeps its code over RPC, which takes its class away', async () => {
     fails = carried(new RockpoolError('PSYNC_S2001', 'this client has used up its numbers'))
@@ -297,16 +319,20 @@ describe('faults of objects', () => {
     expect(JSON.parse(answer.text).error.description).toBe('this client has used up its numbers')
   })
 
-  test.each(['ROCKPOOL_WRITE_CHECKPOINT', 'ROCKPOOL_SOURCE_UNREACHABLE', 'ROCKPOOL_SLOT_TAKEN', 'ROCKPOOL_SOURCE_SETTINGS'] as const)(
-    '%s: a user learns that the database does not answer, and an operator what it says',
-    async (code) => {
-      fails = carried(new RockpoolError(code, 'password authentication failed for user "app" at db.internal:5432, pid 77'))
-      const answer = await asked()
-      expect(JSON.parse(answer.text).error).toMatchObject({ code, description: 'the database does not answer' })
-      const headers = { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` }
-      expect((await ask('/admin/sync-config', { headers })).text).toContain('pid 77')
-    },
-  )
+  test.each([
+    'ROCKPOOL_WRITE_CHECKPOINT',
+    'ROCKPOOL_SOURCE_UNREACHABLE',
+    'ROCKPOOL_SLOT_TAKEN',
+    'ROCKPOOL_SOURCE_SETTINGS',
+  ] as const)('%s: a user learns that the database does not answer, and an operator what it says', async (code) => {
+    fails = carried(
+      new RockpoolError(code, 'password authentication failed for user "app" at db.internal:5432, pid 77'),
+    )
+    const answer = await asked()
+    expect(JSON.parse(answer.text).error).toMatchObject({ code, description: 'the database does not answer' })
+    const headers = { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` }
+    expect((await ask('/admin/sync-config', { headers })).text).toContain('pid 77')
+  })
 
   test.each(['retryable', 'overloaded', 'durableObjectReset'])('what the platform marks %s is a 503', async (mark) => {
     fails = Object.assign(new Error('internal error; reference = abc'), { [mark]: true })
@@ -337,20 +363,32 @@ describe('/status', () => {
   })
 
   test('operators learn everything', async () => {
-    const { text } = await ask('/status', { headers: { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` } })
+    const { text } = await ask('/status', {
+      headers: { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` },
+    })
     expect(JSON.parse(text).data).toMatchObject(fullStatus)
   })
 
   test('/admin/status looks at the source before it answers, for operators alone', async () => {
     const asked = async (path: string, claims: Record<string, unknown>) => {
       touched = []
-      const { response, text } = await ask(path, { headers: { authorization: `Token ${await signer.sign({ sub: 'ops', ...claims })}` } })
+      const { response, text } = await ask(path, {
+        headers: { authorization: `Token ${await signer.sign({ sub: 'ops', ...claims })}` },
+      })
       return [response.status, JSON.parse(text).error?.code ?? JSON.parse(text).data.lsn, touched]
     }
     const call = (look: string) => `REPLICATOR default status {"v":${MESSAGE_VERSION}${look}}`
     const found = [call(',"look":true')]
-    expect(await asked('/admin/status', { operator: true })).toEqual([200, fullStatus.lsn, expect.arrayContaining(found)])
-    expect(await asked('/status', { operator: true })).toEqual([200, fullStatus.lsn, expect.arrayContaining([call('')])])
+    expect(await asked('/admin/status', { operator: true })).toEqual([
+      200,
+      fullStatus.lsn,
+      expect.arrayContaining(found),
+    ])
+    expect(await asked('/status', { operator: true })).toEqual([
+      200,
+      fullStatus.lsn,
+      expect.arrayContaining([call('')]),
+    ])
     expect(await asked('/admin/status', {})).toEqual([403, 'ROCKPOOL_OPERATOR', []])
   })
 
@@ -378,7 +416,10 @@ describe('/status', () => {
 })
 
 test('no answer is taken for something that it is not, and /admin is for no page of another origin', async () => {
-  const operator = { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}`, origin: 'https://app.example' }
+  const operator = {
+    authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}`,
+    origin: 'https://app.example',
+  }
   for (const path of ['/status', '/nowhere', '/probes/liveness', '/admin/sync-config', '/admin/nowhere', '/buckets']) {
     const { response } = await ask(path, { headers: operator })
     expect([path, response.headers.get('x-content-type-options')]).toEqual([path, 'nosniff'])
@@ -405,7 +446,11 @@ describe('operators', () => {
   /** What commands send, and no page of another origin. */
   const OURS = { 'x-rockpool-admin': '1', 'content-type': 'application/json' }
   const admin = async (token: string, settings: Partial<Environment>, path = '/admin/sync-config', method = 'GET') => {
-    const { response, text } = await ask(path, { method, headers: { authorization: `Token ${token}`, ...OURS } }, environment(settings))
+    const { response, text } = await ask(
+      path,
+      { method, headers: { authorization: `Token ${token}`, ...OURS } },
+      environment(settings),
+    )
     const body = JSON.parse(text)
     return [response.status, body.error?.code ?? 'ok']
   }
@@ -415,8 +460,14 @@ describe('operators', () => {
     touched = []
     expect(await admin(await signer.sign({ sub: 'eve', operator: true }), own)).toEqual([403, 'ROCKPOOL_OPERATOR'])
     expect(await admin(await operators.sign({ sub: 'ann' }), own)).toEqual([403, 'ROCKPOOL_OPERATOR'])
-    expect(await admin(await signer.sign({ sub: 'eve', operator: true }, { typ: TYPE }), own)).toEqual([401, 'PSYNC_S2102'])
-    expect(await admin(await operators.sign({ sub: 'ann', aud: 'app' }, { typ: TYPE }), own)).toEqual([401, 'PSYNC_S2105'])
+    expect(await admin(await signer.sign({ sub: 'eve', operator: true }, { typ: TYPE }), own)).toEqual([
+      401,
+      'PSYNC_S2102',
+    ])
+    expect(await admin(await operators.sign({ sub: 'ann', aud: 'app' }, { typ: TYPE }), own)).toEqual([
+      401,
+      'PSYNC_S2105',
+    ])
     expect(touched).toEqual([])
     const plain = await ask(
       '/status',
@@ -458,7 +509,8 @@ describe('operators', () => {
   test('a request that a foreign page may have sent changes nothing, whoever is an operator there', async () => {
     const token = await operators.sign({ sub: 'ann' }, { typ: TYPE })
     const sent = async (path: string, method: string, headers: Record<string, string>) =>
-      (await ask(path, { method, headers: { authorization: `Token ${token}`, ...headers } }, environment(own))).response.status
+      (await ask(path, { method, headers: { authorization: `Token ${token}`, ...headers } }, environment(own))).response
+        .status
     const changes: [string, string][] = [
       ['/admin/sync-config', 'PUT'],
       ['/admin/sync-config/12/withdraw', 'POST'],
@@ -475,10 +527,15 @@ describe('operators', () => {
     for (const [path, method] of changes) {
       expect([path, await sent(path, method, {})]).toEqual([path, 403])
       expect([path, await sent(path, method, { ...OURS, 'content-type': 'text/plain' })]).toEqual([path, 415])
-      for (const foreign of FOREIGN) expect([path, await sent(path, method, { ...OURS, ...foreign })]).toEqual([path, 403])
+      for (const foreign of FOREIGN)
+        expect([path, await sent(path, method, { ...OURS, ...foreign })]).toEqual([path, 403])
     }
     expect(touched).toEqual([])
-    const { response } = await ask('/admin/sync-config', { headers: { authorization: `Token ${token}` } }, environment(own))
+    const { response } = await ask(
+      '/admin/sync-config',
+      { headers: { authorization: `Token ${token}` } },
+      environment(own),
+    )
     expect(response.headers.get('cross-origin-resource-policy')).toBe('same-origin')
   })
 
@@ -488,7 +545,9 @@ describe('operators', () => {
     await ask('/admin/sync-config/12/withdraw', { method: 'POST', headers }, environment(own))
     expect(touched.at(-1)).toBe(`REPLICATOR default withdraw {"v":${MESSAGE_VERSION},"number":12,"by":"ann"}`)
     await ask('/admin/rollback?to=12', { method: 'POST', headers }, environment(own))
-    expect(touched.at(-1)).toBe(`REPLICATOR default rollback {"v":${MESSAGE_VERSION},"dryRun":false,"by":"ann","to":12}`)
+    expect(touched.at(-1)).toBe(
+      `REPLICATOR default rollback {"v":${MESSAGE_VERSION},"dryRun":false,"by":"ann","to":12}`,
+    )
     for (const to of ['0', 'x', '', '1e3'])
       expect(await admin(token, own, `/admin/rollback?to=${to}`, 'POST')).toEqual([400, 'PSYNC_S2001'])
     for (const number of ['0', 'x', '-1', '1e3'])

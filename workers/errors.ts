@@ -18,7 +18,8 @@ const OF_DATABASE: ReadonlySet<ErrorCode> = new Set([
 export function userError(error: unknown): RockpoolError {
   const known = publicError(error)
   // Who has a token of a tenant that is suspended or deleted hears what a stranger does.
-  if (known.code === 'ROCKPOOL_TENANT') return new RockpoolError('PSYNC_S2002', 'there is nothing at this address', { cause: error })
+  if (known.code === 'ROCKPOOL_TENANT')
+    return new RockpoolError('PSYNC_S2002', 'there is nothing at this address', { cause: error })
   if (!OF_DATABASE.has(known.code)) return known
   console.warn(known.code, known.message)
   return new RockpoolError(known.code, 'the database does not answer', { status: known.status, cause: error })
@@ -33,9 +34,12 @@ export function publicError(error: unknown): RockpoolError {
   if (error instanceof RockpoolError) return error
   const carried = carriedError(error)
   if (carried) return carried
-  if (passes(error)) return new RockpoolError('PSYNC_S2003', 'an object is restarting or overloaded; try again', { cause: error })
+  if (passes(error))
+    return new RockpoolError('PSYNC_S2003', 'an object is restarting or overloaded; try again', { cause: error })
   console.error('unexpected error', error instanceof Error ? (error.stack ?? error.message) : String(error))
-  return new RockpoolError('ROCKPOOL_INTERNAL', 'an unexpected error; the log of the Worker has the details', { cause: error })
+  return new RockpoolError('ROCKPOOL_INTERNAL', 'an unexpected error; the log of the Worker has the details', {
+    cause: error,
+  })
 }
 
 /** Returns whether the platform has marked an error of a call as temporary. */

@@ -25,7 +25,10 @@ export function passedBound(value: unknown): string | null {
 export function inexactNumber(value: unknown): PropertyKey[] | null {
   if (typeof value === 'number') return Number.isInteger(value) && !Number.isSafeInteger(value) ? [] : null
   // The BSON library returns a Long for 64 bits that do not fit into a number.
-  if (typeof value === 'bigint' || (typeof value === 'object' && value !== null && '_bsontype' in value && value._bsontype === 'Long'))
+  if (
+    typeof value === 'bigint' ||
+    (typeof value === 'object' && value !== null && '_bsontype' in value && value._bsontype === 'Long')
+  )
     return []
   return inside(value, (member, key) => {
     const path = inexactNumber(member)
@@ -53,5 +56,7 @@ function inside<T>(value: unknown, ask: (member: unknown, key: PropertyKey) => T
 
 /** `streams.subscriptions[0].stream` */
 export function pathText(path: readonly PropertyKey[]): string {
-  return path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`)).join('')
+  return path
+    .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`))
+    .join('')
 }

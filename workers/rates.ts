@@ -41,7 +41,11 @@ const over = new BoundedMap<string, number>(MAX_ADDRESSES)
 /**
  * Verifies a token that may be refused. `trusted`: the address has not failed too often, so keys may be fetched for it.
  */
-export async function guarded<T>(env: Environment, address: string | null, work: (trusted: boolean) => Promise<T>): Promise<T> {
+export async function guarded<T>(
+  env: Environment,
+  address: string | null,
+  work: (trusted: boolean) => Promise<T>,
+): Promise<T> {
   const trusted = !failsOften(address)
   try {
     return await work(trusted)
@@ -52,7 +56,11 @@ export async function guarded<T>(env: Environment, address: string | null, work:
 }
 
 /** Returns the error for the client: `error`, or ROCKPOOL_RATE when its address fails too often. */
-export async function countFailure(env: Environment, address: string | null, error: RockpoolError): Promise<RockpoolError> {
+export async function countFailure(
+  env: Environment,
+  address: string | null,
+  error: RockpoolError,
+): Promise<RockpoolError> {
   if (address === null) return error
   if (!failsOften(address) && (await passes(env.RATE_FAILURES, address))) return error
   if (!over.has(address)) over.set(address, Date.now() + MINUTE * 1_000)
@@ -71,7 +79,8 @@ function failsOften(address: string | null): boolean {
  * Returns whether nothing is known about the sender: no token, a malformed one, or one that none of our keys signed. An
  * expired token still identifies its user.
  */
-const isStrangers = (code: ErrorCode): boolean => code === 'PSYNC_S2101' || code === 'PSYNC_S2102' || code === 'PSYNC_S2106'
+const isStrangers = (code: ErrorCode): boolean =>
+  code === 'PSYNC_S2101' || code === 'PSYNC_S2102' || code === 'PSYNC_S2106'
 
 /** Returns what identifies a client without a token. Of IPv6 that is the /64, which belongs to one customer. */
 export function addressOf(headers: Headers): string | null {

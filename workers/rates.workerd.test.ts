@@ -16,6 +16,8 @@ import { RelayChoice, relayOrder, relayUrl } from './stream/relay-order.ts'
 import { runStream } from './stream/stream.ts'
 import { openUpstream, RelaySocket, type Telling } from './stream/upstream.ts'
 
+// The file is long because every route is counted against the same few limits, with one setting for all.
+
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const signer = secretSigner('HS256', secret, 'app')
 
@@ -28,10 +30,21 @@ const namespace = (binding: string) =>
     {},
     {
       get: () => () => {
-        const answer = { state: 'live', checkpoint: 1, plan: 'p', lagBytes: 0, writeCheckpoint: '7', id: '9', status: 500 }
+        const answer = {
+          state: 'live',
+          checkpoint: 1,
+          plan: 'p',
+          lagBytes: 0,
+          writeCheckpoint: '7',
+          id: '9',
+          status: 500,
+        }
         return new Proxy(
           {},
-          { get: (_, method) => (method === 'then' ? undefined : async () => (touched.push(`${binding} ${String(method)}`), answer)) },
+          {
+            get: (_, method) =>
+              method === 'then' ? undefined : async () => (touched.push(`${binding} ${String(method)}`), answer),
+          },
         )
       },
     },
@@ -95,16 +108,27 @@ describe('a user', () => {
 
   test('opens so many streams, over every way; what is refused names no object', async () => {
     const bindings = environment({ RATE_STREAMS: new Counter(0) })
-    const post = { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' }, token: await token('a') }
+    const post = {
+      method: 'POST',
+      body: '{}',
+      headers: { 'content-type': 'application/json' },
+      token: await token('a'),
+    }
     expect(await ask(bindings, '/sync/stream', post)).toEqual({ status: 429, code: 'PSYNC_S2304', retryAfter: '10' })
     const direct = { headers: { upgrade: 'websocket' }, token: await token('a') }
-    expect(await ask(bindings, '/buckets/x/stream', direct)).toEqual({ status: 429, code: 'PSYNC_S2304', retryAfter: '10' })
+    expect(await ask(bindings, '/buckets/x/stream', direct)).toEqual({
+      status: 429,
+      code: 'PSYNC_S2304',
+      retryAfter: '10',
+    })
 
     const upgrade = new Request('https://sync.example/sync/stream', { headers: { upgrade: 'websocket' } })
     const { webSocket } = await app.fetch(upgrade, bindings, createExecutionContext())
     if (!webSocket) throw new Error('there is no socket')
     webSocket.accept()
-    const said = new Promise<string>((resolve) => webSocket.addEventListener('message', ({ data }) => resolve(String(data))))
+    const said = new Promise<string>((resolve) =>
+      webSocket.addEventListener('message', ({ data }) => resolve(String(data))),
+    )
     webSocket.send(JSON.stringify({ open: {}, token: await token('a') }))
     expect(JSON.parse(await said).error.code).toBe('PSYNC_S2304')
     expect(touched).toEqual([])
@@ -112,7 +136,8 @@ describe('a user', () => {
 
   test('asks for the status as often as he likes, and the replicator is asked once a second', async () => {
     const bindings = environment(counters())
-    for (let n = 0; n < 20; n++) expect((await ask(bindings, '/status', { token: await token(`user${n}`) })).status).toBe(200)
+    for (let n = 0; n < 20; n++)
+      expect((await ask(bindings, '/status', { token: await token(`user${n}`) })).status).toBe(200)
     expect(touched.length).toBeLessThan(20)
     touched = []
     // An operator sees what is so now.
@@ -144,8 +169,13 @@ describe('an address', () => {
     const bindings = environment({ RATE_FAILURES: rates.RATE_FAILURES })
     const address = '192.0.2.2'
     const failing = [{ token: 'x' }, {}, { token: 'y' }]
-    for (const each of failing) expect((await ask(bindings, '/write-checkpoint2.json', { ...each, address })).status).toBe(401)
-    expect(await ask(bindings, '/nowhere', { address })).toEqual({ status: 429, code: 'ROCKPOOL_RATE', retryAfter: '60' })
+    for (const each of failing)
+      expect((await ask(bindings, '/write-checkpoint2.json', { ...each, address })).status).toBe(401)
+    expect(await ask(bindings, '/nowhere', { address })).toEqual({
+      status: 429,
+      code: 'ROCKPOOL_RATE',
+      retryAfter: '60',
+    })
     for (const path of ['/status', '/buckets', '/admin/sync-config', '/nowhere']) {
       expect([path, (await ask(bindings, path, { token: 'x', address })).code]).toEqual([path, 'ROCKPOOL_RATE'])
     }
@@ -190,7 +220,14 @@ describe('relays that refuse a stream', () => {
     }
     const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
     const budget = new Budget({ calls: 100, bytes: 100 }, () => {})
-    const result = await openUpstream(bindings, tenantOf(bindings), owner, new AbortController().signal, telling(budget), choice()).then(
+    const result = await openUpstream(
+      bindings,
+      tenantOf(bindings),
+      owner,
+      new AbortController().signal,
+      telling(budget),
+      choice(),
+    ).then(
       (upstream) => (upstream.close(), 'open'),
       (error: unknown) => (error instanceof RockpoolError ? error.code : String(error)),
     )
@@ -212,7 +249,12 @@ describe('relays that refuse a stream', () => {
     if (!ours || !theirs) throw new Error('there are no sockets')
     theirs.accept()
     ours.accept()
-    const upstream = new RelaySocket(ours, new AbortController().signal, telling(new Budget({ calls: 9, bytes: 9 }, () => {})), () => {})
+    const upstream = new RelaySocket(
+      ours,
+      new AbortController().signal,
+      telling(new Budget({ calls: 9, bytes: 9 }, () => {})),
+      () => {},
+    )
     theirs.close(CLOSE_USER_STREAMS, 'a newer stream')
     await expect(upstream.next()).rejects.toMatchObject({ code: 'PSYNC_S2304' })
   })
@@ -231,7 +273,9 @@ describe('relays that refuse a stream', () => {
           const [ours, theirs] = Object.values(new WebSocketPair())
           if (!ours || !theirs) throw new Error('there are no sockets')
           theirs.accept()
-          theirs.send(JSON.stringify({ v: MESSAGE_VERSION, type: 'update', checkpoint: 1, plan: null, seq: null, buckets: [] }))
+          theirs.send(
+            JSON.stringify({ v: MESSAGE_VERSION, type: 'update', checkpoint: 1, plan: null, seq: null, buckets: [] }),
+          )
           const code = codes[asked.length - 1]
           if (code !== undefined) theirs.close(code, 'the relay has no room for its buckets')
           else setTimeout(() => stop.abort(new Error('kept')))
@@ -242,15 +286,30 @@ describe('relays that refuse a stream', () => {
     const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
     const nothing = async () => {}
     const lines = { signal: stop.signal, room: nothing, send: nothing, data: nothing }
-    const ports = objectPorts(bindings, tenantOf(bindings), owner, lines, new Budget({ calls: 100, bytes: 100 }, () => {}), held)
-    const error: unknown = await runStream({ request: {}, claims: {}, user: owner.user }, ports).catch((reason: unknown) => reason)
-    return { asked, result: error instanceof RockpoolError ? error.code : error instanceof Error ? error.message : null }
+    const ports = objectPorts(
+      bindings,
+      tenantOf(bindings),
+      owner,
+      lines,
+      new Budget({ calls: 100, bytes: 100 }, () => {}),
+      held,
+    )
+    const error: unknown = await runStream({ request: {}, claims: {}, user: owner.user }, ports).catch(
+      (reason: unknown) => reason,
+    )
+    return {
+      asked,
+      result: error instanceof RockpoolError ? error.code : error instanceof Error ? error.message : null,
+    }
   }
   const order = relayOrder('zoë', 3).map((n) => `default/main/${n}`)
 
   test('one that has no room for the buckets of a stream sends it to the next, not to itself again; when none has room the stream ends', async () => {
     expect(await run([CLOSE_RELAY_FULL, CLOSE_RELAY_FULL])).toEqual({ asked: order, result: 'kept' })
-    expect(await run([CLOSE_RELAY_FULL, CLOSE_RELAY_FULL, CLOSE_RELAY_FULL])).toEqual({ asked: order, result: 'PSYNC_S2003' })
+    expect(await run([CLOSE_RELAY_FULL, CLOSE_RELAY_FULL, CLOSE_RELAY_FULL])).toEqual({
+      asked: order,
+      result: 'PSYNC_S2003',
+    })
   })
 
   test('none is asked for a stream of whose buckets this isolate has no room to know', async () => {

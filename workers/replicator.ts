@@ -8,7 +8,11 @@ import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
 const CALLS = 2
 
 /** Makes one call to the tenant's replicator. Rejects with ROCKPOOL_UNANSWERED after twice `CALL_SECONDS`. */
-export async function askReplicator<T>(env: Environment, tenant: Placed, call: (replicator: ReplicatorRpc) => Promise<T>): Promise<T> {
+export async function askReplicator<T>(
+  env: Environment,
+  tenant: Placed,
+  call: (replicator: ReplicatorRpc) => Promise<T>,
+): Promise<T> {
   try {
     return await answered(() => call(replicatorStub(env, tenant)), CALLS * callDeadline(env))
   } catch (error) {

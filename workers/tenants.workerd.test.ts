@@ -74,9 +74,20 @@ const expiredToken = async (secret: Uint8Array, audience: string) => {
 }
 
 /** A request of an operator. */
-async function admin(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, bindings = environment()) {
+async function admin(
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+  bindings = environment(),
+) {
   const token = await signed(OPERATORS, 'operators', { sub: 'ann' }, 'rockpool-operator+jwt')
-  const common = { authorization: `Token ${token}`, 'x-rockpool-admin': '1', 'content-type': 'application/json', ...headers }
+  const common = {
+    authorization: `Token ${token}`,
+    'x-rockpool-admin': '1',
+    'content-type': 'application/json',
+    ...headers,
+  }
   const answer = await ask(
     `/admin/${path}`,
     { method, headers: common, ...(body === undefined ? {} : { body: JSON.stringify(body) }) },
@@ -87,7 +98,11 @@ async function admin(method: string, path: string, body?: unknown, headers: Reco
 }
 
 /** Every answer of the deployment is as the OpenAPI document says. */
-function asDescribed(method: string, path: string, { status, data, text }: { status: number; data?: unknown; text: string }): void {
+function asDescribed(
+  method: string,
+  path: string,
+  { status, data, text }: { status: number; data?: unknown; text: string },
+): void {
   if (status >= 400) return void errorShape.parse(JSON.parse(text))
   const [asked = ''] = `/admin/${path}`.split('?')
   const isIt = (each: Operation) =>
@@ -98,8 +113,15 @@ function asDescribed(method: string, path: string, { status, data, text }: { sta
   operation.answer.parse(data)
 }
 const NEW = { 'if-none-match': '*' }
-const tenant = (name: string, secret: number, more: { settings?: object; hosts?: string[]; tenantClaim?: string } = {}) => ({
-  secrets: { DATABASE_URL: `postgres://me:geheim@${name}.example/app`, JWT_SECRET: bytes(secret).toString('base64url') },
+const tenant = (
+  name: string,
+  secret: number,
+  more: { settings?: object; hosts?: string[]; tenantClaim?: string } = {},
+) => ({
+  secrets: {
+    DATABASE_URL: `postgres://me:geheim@${name}.example/app`,
+    JWT_SECRET: bytes(secret).toString('base64url'),
+  },
   ...more,
 })
 
@@ -135,27 +157,40 @@ describe('a request finds its tenant, before its token is looked at', () => {
     ['/admin/status', {}],
     ['/admin/sync-config', {}],
   ]
-  test.each(PATHS)('%s refuses the token of another tenant, of none, and none, and names no object', async (path, init) => {
-    const tokens = [
-      await tokenAt(bytes(3), 'rockpool:other'),
-      await tokenAt(bytes(3), 'rockpool:acme'),
-      await tokenAt(bytes(2), 'rockpool:other'),
-      await tokenAt(bytes(7), 'rockpool:acme'),
-      await expiredToken(bytes(2), 'rockpool:acme'),
-      { headers: {} },
-    ]
-    for (const { headers } of tokens) {
-      const { status, error } = await ask(`/t/acme${path}`, { ...init, headers: { ...headers, 'content-type': 'application/json' } })
-      // Where operators have keys of their own, a token of a user is the wrong kind of token.
-      const isWrongKind = path.startsWith('/admin') && 'authorization' in headers
-      expect([status, error?.code.slice(0, 8)]).toEqual(isWrongKind ? [403, 'ROCKPOOL'] : [401, 'PSYNC_S2'])
-    }
-    expect(touched).toEqual([])
-  })
+  test.each(PATHS)(
+    '%s refuses the token of another tenant, of none, and none, and names no object',
+    async (path, init) => {
+      const tokens = [
+        await tokenAt(bytes(3), 'rockpool:other'),
+        await tokenAt(bytes(3), 'rockpool:acme'),
+        await tokenAt(bytes(2), 'rockpool:other'),
+        await tokenAt(bytes(7), 'rockpool:acme'),
+        await expiredToken(bytes(2), 'rockpool:acme'),
+        { headers: {} },
+      ]
+      for (const { headers } of tokens) {
+        const { status, error } = await ask(`/t/acme${path}`, {
+          ...init,
+          headers: { ...headers, 'content-type': 'application/json' },
+        })
+        // Where operators have keys of their own, a token of a user is the wrong kind of token.
+        const isWrongKind = path.startsWith('/admin') && 'authorization' in headers
+        expect([status, error?.code.slice(0, 8)]).toEqual(isWrongKind ? [403, 'ROCKPOOL'] : [401, 'PSYNC_S2'])
+      }
+      expect(touched).toEqual([])
+    },
+  )
 
   test('an unknown tenant, one that is nobody’s path and the root without a tenant are the same 404, whatever the token', async () => {
     const headers = (await tokenAt(bytes(2), 'rockpool:acme')).headers
-    const paths = ['/t/nobody/status', '/t/ACME/status', '/t//status', '/status', '/t/nobody/sync/stream', '/sync/stream']
+    const paths = [
+      '/t/nobody/status',
+      '/t/ACME/status',
+      '/t//status',
+      '/status',
+      '/t/nobody/sync/stream',
+      '/sync/stream',
+    ]
     const answers = await Promise.all(paths.map((path) => ask(path, { headers })))
     expect(new Set(answers.map(({ status, text }) => `${status} ${text}`)).size).toBe(1)
     expect([answers[0]?.status, answers[0]?.error?.code, touched]).toEqual([404, 'PSYNC_S2002', []])
@@ -170,11 +205,18 @@ describe('a request finds its tenant, before its token is looked at', () => {
 describe('/admin/tenants', () => {
   test('shows a tenant without its secrets, and the list page by page', async () => {
     const { status, headers, data, text } = await admin('GET', 'tenants/acme')
-    expect([status, headers.get('etag'), headers.get('cross-origin-resource-policy')]).toEqual([200, '"1"', 'same-origin'])
+    expect([status, headers.get('etag'), headers.get('cross-origin-resource-policy')]).toEqual([
+      200,
+      '"1"',
+      'same-origin',
+    ])
     expect(data).toMatchObject({ name: 'acme', state: 'active', version: 1, secrets: ['DATABASE_URL', 'JWT_SECRET'] })
     expect(text).not.toContain('geheim')
     expect((await admin('GET', 'tenants?limit=1')).data).toMatchObject({ tenants: [{ name: 'acme' }], next: 'acme' })
-    expect((await admin('GET', 'tenants?limit=1&after=acme')).data).toMatchObject({ tenants: [{ name: 'other' }], next: null })
+    expect((await admin('GET', 'tenants?limit=1&after=acme')).data).toMatchObject({
+      tenants: [{ name: 'other' }],
+      next: null,
+    })
     expect((await admin('GET', 'tenants/nobody')).error?.code).toBe('ROCKPOOL_TENANT')
   })
 
@@ -239,7 +281,9 @@ describe('/admin/tenants', () => {
       expect((await admin('PATCH', 'tenants/acme', { hosts: [] }, { 'if-match': '"1"', ...foreign })).status).toBe(403)
       expect((await admin('POST', 'rekey', {}, foreign)).status).toBe(403)
     }
-    expect((await admin('PATCH', 'tenants/acme', { hosts: [] }, { 'if-match': '"1"', 'content-type': 'text/plain' })).status).toBe(415)
+    expect(
+      (await admin('PATCH', 'tenants/acme', { hosts: [] }, { 'if-match': '"1"', 'content-type': 'text/plain' })).status,
+    ).toBe(415)
     expect((await admin('GET', 'tenants/acme')).data).toMatchObject({ version: 1 })
     const options = await ask('/admin/tenants', { method: 'OPTIONS', headers: { origin: 'https://evil.example' } })
     expect(options.headers.get('access-control-allow-origin')).toBeNull()
@@ -249,7 +293,10 @@ describe('/admin/tenants', () => {
   test('is not there without operators, nor in a deployment with one tenant', async () => {
     const { OPERATOR_KEYS: _, ...without } = environment()
     expect((await admin('GET', 'tenants', undefined, {}, without)).status).toBe(404)
-    const { TENANT_KEYS: __, ...single } = environment({ JWT_SECRET: bytes(2).toString('base64url'), JWT_AUDIENCE: 'app' })
+    const { TENANT_KEYS: __, ...single } = environment({
+      JWT_SECRET: bytes(2).toString('base64url'),
+      JWT_AUDIENCE: 'app',
+    })
     expect((await admin('GET', 'tenants', undefined, {}, single)).status).toBe(404)
     // There the paths of tenants mean nothing, as before.
     expect((await ask('/t/acme/status', await tokenAt(bytes(2), 'app'), single)).status).toBe(404)
@@ -271,8 +318,14 @@ describe('/admin/tenants', () => {
     }
     expect(touched).toEqual([])
     // Asked again, nothing changes.
-    expect((await admin('POST', 'tenants/paused/suspend', {}, { 'if-match': '"2"' })).data).toMatchObject({ version: 2 })
-    expect((await admin('POST', 'tenants/paused/resume', {})).data).toMatchObject({ state: 'active', version: 3, job: null })
+    expect((await admin('POST', 'tenants/paused/suspend', {}, { 'if-match': '"2"' })).data).toMatchObject({
+      version: 2,
+    })
+    expect((await admin('POST', 'tenants/paused/resume', {})).data).toMatchObject({
+      state: 'active',
+      version: 3,
+      job: null,
+    })
     expect((await ask('/t/paused/write-checkpoint2.json', user)).status).toBe(200)
     expect((await admin('POST', 'tenants/nobody/suspend', {})).error?.code).toBe('ROCKPOOL_TENANT')
     expect((await admin('POST', 'tenants/paused/suspend', { all: true })).status).toBe(400)
@@ -288,7 +341,9 @@ describe('/admin/tenants', () => {
       { 'content-type': 'text/plain' },
     ]
     for (const foreign of FOREIGN) {
-      expect((await admin('DELETE', 'tenants/gone', {}, { 'if-match': '"1"', ...foreign })).status).toBeGreaterThanOrEqual(403)
+      expect(
+        (await admin('DELETE', 'tenants/gone', {}, { 'if-match': '"1"', ...foreign })).status,
+      ).toBeGreaterThanOrEqual(403)
       expect((await admin('POST', 'tenants/gone/suspend', {}, foreign)).status).toBeGreaterThanOrEqual(403)
     }
     const begun = await admin('DELETE', 'tenants/gone', { keepSource: true }, { 'if-match': '"1"' })
@@ -330,14 +385,22 @@ describe('the OpenAPI document', () => {
   test('is there for operators, of the deployment and of a tenant', async () => {
     const token = await signed(OPERATORS, 'operators', { sub: 'ann' }, 'rockpool-operator+jwt')
     const headers = { authorization: `Token ${token}` }
-    const { DIRECTORY: _, TENANT_KEYS: __, ...single } = environment({ JWT_SECRET: bytes(2).toString('base64url'), JWT_AUDIENCE: 'app' })
+    const {
+      DIRECTORY: _,
+      TENANT_KEYS: __,
+      ...single
+    } = environment({ JWT_SECRET: bytes(2).toString('base64url'), JWT_AUDIENCE: 'app' })
     for (const [path, bindings] of [
       ['/admin/openapi.json', environment()],
       ['/t/acme/admin/openapi.json', environment()],
       ['/admin/openapi.json', single],
     ] as const) {
       const { status, text } = await ask(path, { headers }, bindings)
-      expect([path, status, JSON.parse(text)]).toMatchObject([path, 200, { openapi: '3.1.0', paths: { '/admin/tenants': {} } }])
+      expect([path, status, JSON.parse(text)]).toMatchObject([
+        path,
+        200,
+        { openapi: '3.1.0', paths: { '/admin/tenants': {} } },
+      ])
       expect((await ask(path, {}, bindings)).status).toBe(401)
       expect((await ask(path, await tokenAt(bytes(2), 'rockpool:acme', { operator: true }), bindings)).status).toBe(403)
     }
@@ -360,7 +423,12 @@ test('the cron trigger wakes tenants of whom nothing was heard in time, and no o
   touched = []
   await directory.heard({ v, name: 'acme', due: Date.now() + 60_000 })
   const { data } = await admin('GET', 'tenants/other')
-  await admin('PATCH', 'tenants/other', { settings: { JWT_ISSUER: 'me' } }, { 'if-match': `"${String(data?.version)}"` })
+  await admin(
+    'PATCH',
+    'tenants/other',
+    { settings: { JWT_ISSUER: 'me' } },
+    { 'if-match': `"${String(data?.version)}"` },
+  )
   await scheduled(environment())
   expect(touched).toEqual(['REPLICATOR other', 'REPLICATOR other'])
 })
@@ -368,7 +436,12 @@ test('the cron trigger wakes tenants of whom nothing was heard in time, and no o
 test('two tenants on one project of an identity provider are told apart by a claim, and by nothing else', async () => {
   const shared = { JWT_AUDIENCE: 'authenticated' }
   const make = (name: string, tenantClaim?: string) =>
-    admin('PUT', `tenants/${name}`, tenant(name, 6, { settings: shared, ...(tenantClaim !== undefined && { tenantClaim }) }), NEW)
+    admin(
+      'PUT',
+      `tenants/${name}`,
+      tenant(name, 6, { settings: shared, ...(tenantClaim !== undefined && { tenantClaim }) }),
+      NEW,
+    )
   expect((await make('one', 'org')).status).toBe(201)
   expect((await make('two')).error?.description).toContain('tenant one')
   expect((await make('two', 'org')).status).toBe(201)

@@ -17,7 +17,10 @@ export interface Calls {
    * Returns the milliseconds from each COMMIT to `checkpoint_complete`, one row at a time, each after the one before
    * has arrived.
    */
-  latencies: { ask: { group: string; databaseUrl: string; statement: string; times: number }; answer: { values: number[] } }
+  latencies: {
+    ask: { group: string; databaseUrl: string; statement: string; times: number }
+    answer: { values: number[] }
+  }
   /** Returns the milliseconds from each request of a write checkpoint to the line that has it. */
   writeCheckpoints: { ask: { group: string; times: number }; answer: { values: number[] } }
 }

@@ -15,7 +15,9 @@ const groups = new Map<string, Group>()
 const handlers: { [N in CallName]: (ask: Calls[N]['ask']) => Promise<Calls[N]['answer']> } = {
   async open(ask) {
     const { url, transport, verify = false } = ask
-    const clients = ask.clients.map(({ token, clientId }) => new SyncClient({ url, transport, token, clientId, verify }))
+    const clients = ask.clients.map(
+      ({ token, clientId }) => new SyncClient({ url, transport, token, clientId, verify }),
+    )
     const group = { ask, clients }
     groups.set(ask.group, group)
     return openAll(group, ask.together)
@@ -29,7 +31,9 @@ const handlers: { [N in CallName]: (ask: Calls[N]['ask']) => Promise<Calls[N]['a
 
   async reach({ group, ops }) {
     const { clients } = groupOf(group)
-    const completed = await Promise.all(clients.map((client) => until(client, () => client.completedOps >= ops && client.completed)))
+    const completed = await Promise.all(
+      clients.map((client) => until(client, () => client.completedOps >= ops && client.completed)),
+    )
     return { completed }
   },
 
@@ -67,7 +71,9 @@ const handlers: { [N in CallName]: (ask: Calls[N]['ask']) => Promise<Calls[N]['a
     const values: number[] = []
     for (let n = 0; n < times; n++) {
       const asked = now()
-      const response = await fetch(`${url}/write-checkpoint2.json?client_id=${clientId}`, { headers: { authorization: `Token ${token}` } })
+      const response = await fetch(`${url}/write-checkpoint2.json?client_id=${clientId}`, {
+        headers: { authorization: `Token ${token}` },
+      })
       const body: { data?: { write_checkpoint: string } } = await response.json()
       if (!body.data) throw new Error(`the write checkpoint was answered ${response.status}`)
       const number = BigInt(body.data.write_checkpoint)

@@ -15,7 +15,13 @@ const op = (id: number, data: object) => ({
 // A text that looks like the beginning of an op.
 const tricky = { text: '"op_id":"1" and {"op_id":"2"}' }
 const data: SyncLine = {
-  data: { bucket: 'b"op_id"', after: '0', next_after: '3', has_more: false, data: [op(1, tricky), op(2, { a: 1 }), op(3, tricky)] },
+  data: {
+    bucket: 'b"op_id"',
+    after: '0',
+    next_after: '3',
+    has_more: false,
+    data: [op(1, tricky), op(2, { a: 1 }), op(3, tricky)],
+  },
 }
 const complete: SyncLine = { checkpoint_complete: { last_op_id: '3' } }
 
@@ -49,5 +55,9 @@ test.each(['json', 'bson'] as const)('%s: ops and bytes are counted however a li
 })
 
 test.each(['json', 'bson'] as const)('%s: to be verified, every line is told', (form) => {
-  expect(scan(form, 7, true)).toEqual({ ops: 6, bytes: 2 * FORMS[form](data).length, lines: ['data', 'checkpoint_complete', 'data'] })
+  expect(scan(form, 7, true)).toEqual({
+    ops: 6,
+    bytes: 2 * FORMS[form](data).length,
+    lines: ['data', 'checkpoint_complete', 'data'],
+  })
 })

@@ -84,7 +84,8 @@ export class Scanner {
   #count(bytes: Buffer): void {
     const { mark } = this.#form
     let ops = 0
-    if (this.#carry.length > 0) ops += occurrences(Buffer.concat([this.#carry, bytes.subarray(0, mark.length - 1)]), mark)
+    if (this.#carry.length > 0)
+      ops += occurrences(Buffer.concat([this.#carry, bytes.subarray(0, mark.length - 1)]), mark)
     ops += occurrences(bytes, mark)
     const tail = bytes.length >= mark.length - 1 ? bytes : Buffer.concat([this.#carry, bytes])
     this.#carry = tail.subarray(Math.max(0, tail.length - mark.length + 1))

@@ -46,7 +46,8 @@ export class SyncClient {
   open(): void {
     const { url, transport, token, clientId, verify } = this.#options
     this.#connection?.destroy()
-    const buckets = this.completes > 0 ? [...this.#buckets.keys()].map((name) => ({ name, after: this.#checkpoint })) : []
+    const buckets =
+      this.completes > 0 ? [...this.#buckets.keys()].map((name) => ({ name, after: this.#checkpoint })) : []
     const request = { client_id: clientId, buckets }
     this.opened = now()
     this.announced = null

@@ -35,7 +35,12 @@ export interface Connection {
 }
 
 /** Opens a stream. `ended` is called once, also when it cannot be opened. */
-export function open(transport: Transport, options: OpenRequest, events: StreamEvents, ended: (why: string) => void): Connection {
+export function open(
+  transport: Transport,
+  options: OpenRequest,
+  events: StreamEvents,
+  ended: (why: string) => void,
+): Connection {
   let over = false
   const once = (why: string): void => {
     if (over) return
@@ -45,7 +50,12 @@ export function open(transport: Transport, options: OpenRequest, events: StreamE
   return transport === 'native' ? native(options, events, once) : http(transport, options, events, once)
 }
 
-function http(transport: HttpTransport, options: OpenRequest, events: StreamEvents, ended: (why: string) => void): Connection {
+function http(
+  transport: HttpTransport,
+  options: OpenRequest,
+  events: StreamEvents,
+  ended: (why: string) => void,
+): Connection {
   const headers = {
     'content-type': 'application/json',
     authorization: `Token ${options.token}`,
@@ -114,7 +124,12 @@ function native(options: OpenRequest, events: StreamEvents, ended: (why: string)
   const socket = connect(Number(port), hostname)
   socket.setNoDelay(true)
   const key = randomBytes(16).toString('base64')
-  const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${key}`]
+  const upgrade = [
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    `Sec-WebSocket-Key: ${key}`,
+  ]
   socket.write(`GET /sync/stream HTTP/1.1\r\nHost: ${hostname}:${port}\r\n${upgrade.join('\r\n')}\r\n\r\n`)
   const scanner = new Scanner('json', events, options.verify)
   const feed = lines(scanner)
@@ -205,7 +220,8 @@ function frameParser(events: FrameEvents): (chunk: Buffer) => void {
 function textFrame(text: string): Buffer {
   const { length } = Buffer.from(text)
   if (length < 126) return Buffer.concat([Buffer.from([0x81, 0x80 | length, 0, 0, 0, 0]), Buffer.from(text)])
-  if (length < 65_536) return Buffer.concat([Buffer.from([0x81, 0xfe, length >> 8, length & 255, 0, 0, 0, 0]), Buffer.from(text)])
+  if (length < 65_536)
+    return Buffer.concat([Buffer.from([0x81, 0xfe, length >> 8, length & 255, 0, 0, 0, 0]), Buffer.from(text)])
   const head = Buffer.alloc(14)
   head.writeUInt16BE(0x81ff)
   head.writeBigUInt64BE(BigInt(length), 2)

@@ -31,7 +31,8 @@ async function ended(probe: Probe, { what, n, wait }: Wish, source: string | nul
   for (;;) {
     const found = await probe.get(answer, path)
     if (found.ended) return found
-    if (Date.now() > until) throw new Error(`the alarm has not ended after ${LONGEST_MS / 60_000} minutes, with ${found.done} done`)
+    if (Date.now() > until)
+      throw new Error(`the alarm has not ended after ${LONGEST_MS / 60_000} minutes, with ${found.done} done`)
     await sleep(POLL_MS)
   }
 }
@@ -45,7 +46,9 @@ const subrequests: Question = {
     const { done, error } = await ended(probe, { what: 'calls', n: asking.sizes.alarmCalls, wait: 0 }, asking.source)
     const figures = `${done} calls ${holding(asking)}`
     if (error !== null) return `yes, it ended after ${figures}, with a limit of ${SUBREQUESTS}: ${error}`
-    return done > SUBREQUESTS ? `no, or there is no limit: ${figures}, with a limit of ${SUBREQUESTS}` : `not reached: ${figures}`
+    return done > SUBREQUESTS
+      ? `no, or there is no limit: ${figures}, with a limit of ${SUBREQUESTS}`
+      : `not reached: ${figures}`
   },
 }
 
@@ -88,7 +91,11 @@ const writes: Question = {
   question: 'Do storage.sync() and what an alarm sends wait for a write?',
   async ask(probe, asking) {
     const { writes: n } = asking.sizes
-    const { times, answers, answersBehindWrites, error } = await ended(probe, { what: 'writes', n, wait: 0 }, asking.source)
+    const { times, answers, answersBehindWrites, error } = await ended(
+      probe,
+      { what: 'writes', n, wait: 0 },
+      asking.source,
+    )
     if (error !== null) throw new Error(error)
     const sync = `storage.sync() after a write has a median of ${ms(summary(times).median)}`
     if (answers.length === 0) return `${sync} (n ${n}); what TCP does was not asked: it needs --source`

@@ -85,12 +85,15 @@ export async function calibrated(
   const network = (await work(0)) ?? 0
   let rounds = 1
   let took = await work(rounds)
-  for (let spent = 0; took !== null && took - network < workMs && spent < CPU_MS / 4; spent += took ?? 0) took = await work((rounds *= 2))
+  for (let spent = 0; took !== null && took - network < workMs && spent < CPU_MS / 4; spent += took ?? 0)
+    took = await work((rounds *= 2))
   return took === null ? null : { rounds, each: Math.max(0, took - network) }
 }
 
 /** Work over a socket, in milliseconds. Null: it was closed. */
-export async function worker(probe: Probe): Promise<{ work: (rounds: number) => Promise<number | null>; socket: RawWebSocket }> {
+export async function worker(
+  probe: Probe,
+): Promise<{ work: (rounds: number) => Promise<number | null>; socket: RawWebSocket }> {
   const socket = await probe.socket('/work')
   const work = async (rounds: number): Promise<number | null> => {
     const began = performance.now()

@@ -8,7 +8,9 @@ const probe = (...args: string[]) => runScript('bench/probe/run.ts', ...args)
 
 test('every question has an answer, in workerd as well', async () => {
   const six = createServer()
-  const port = await new Promise<number>((resolve) => six.listen(0, '::1', () => resolve((six.address() as AddressInfo).port)))
+  const port = await new Promise<number>((resolve) =>
+    six.listen(0, '::1', () => resolve((six.address() as AddressInfo).port)),
+  )
   const postgres = await startPostgres()
   const { code, output } = await probe('--quick', '--source', `127.0.0.1:${postgres.port}`, '--ipv6', `[::1]:${port}`)
   await postgres.stop()
@@ -23,11 +25,15 @@ test('every question has an answer, in workerd as well', async () => {
   expect(answerTo('confirmed write')).toMatch(/a call that writes has a median of [\d.]+ ms/)
   expect(answerTo('share isolates')).toMatch(/yes: 6 objects are in 1 isolates, of 6$/)
   expect(answerTo('subrequests')).toMatch(/200 calls with three sockets$/)
-  expect(answerTo('calls of an alarm queue')).toMatch(/side by side: 12 calls of 100 ms took \d+ ms with three sockets$/)
+  expect(answerTo('calls of an alarm queue')).toMatch(
+    /side by side: 12 calls of 100 ms took \d+ ms with three sockets$/,
+  )
   expect(answerTo('budget of an alarm')).toMatch(
     /(not reached|no limit): of 5 pieces .* did all 5 alone, and all 5 while its object was called/,
   )
-  expect(answerTo('storage.sync()')).toMatch(/median of [\d.]+ ms; an answer over TCP one of [\d.]+ ms, and of [\d.]+ ms behind a write/)
+  expect(answerTo('storage.sync()')).toMatch(
+    /median of [\d.]+ ms; an answer over TCP one of [\d.]+ ms, and of [\d.]+ ms behind a write/,
+  )
   expect(answerTo('X25519')).toMatch(/ yes$/)
   expect(answerTo('PBKDF2')).toMatch(/600,000: there is no limit below that$/)
   expect(answerTo('decrypt')).toMatch(/[\d.]+ µs for 320 bytes, [\d.]+ µs for 16384 bytes \(n 200\)$/)

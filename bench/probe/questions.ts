@@ -88,7 +88,8 @@ const update: Question = {
     await deploy()
     for (let second = 0; second < watchSeconds && closed.length < n; second++) await sleep(1_000)
     const after = await probe.get(instance, path)
-    const updated = after.version === before.version ? 'the object still runs the old code' : 'the object runs the new code'
+    const updated =
+      after.version === before.version ? 'the object still runs the old code' : 'the object runs the new code'
     for (const socket of sockets) socket.destroy()
     return `${n - closed.length} of ${n} are open after ${watchSeconds} s, ${updated}${closed[0] === undefined ? '' : `; ${closed[0]}`}`
   },
@@ -99,10 +100,23 @@ const isolates: Question = {
   question: 'Do objects of one class share isolates?',
   async ask(probe, { sizes: { objects } }) {
     const name = unique()
-    const answers = await Promise.all(Array.from({ length: objects }, (_, i) => probe.get(instance, `/objects/${name} ${i}`)))
-    const sizes = [...Map.groupBy(answers, ({ isolate }) => isolate).values()].map(({ length }) => length).sort((a, b) => b - a)
+    const answers = await Promise.all(
+      Array.from({ length: objects }, (_, i) => probe.get(instance, `/objects/${name} ${i}`)),
+    )
+    const sizes = [...Map.groupBy(answers, ({ isolate }) => isolate).values()]
+      .map(({ length }) => length)
+      .sort((a, b) => b - a)
     return `${sizes[0] === 1 ? 'no' : 'yes'}: ${objects} objects are in ${sizes.length} isolates, of ${sizes.slice(0, 8).join(', ')}`
   },
 }
 
-export const QUESTIONS: readonly Question[] = [calls, memory, budget, update, writes, isolates, ...ALARM_QUESTIONS, ...SOURCE_QUESTIONS]
+export const QUESTIONS: readonly Question[] = [
+  calls,
+  memory,
+  budget,
+  update,
+  writes,
+  isolates,
+  ...ALARM_QUESTIONS,
+  ...SOURCE_QUESTIONS,
+]

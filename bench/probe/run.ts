@@ -52,7 +52,8 @@ async function main(): Promise<number> {
   if ((url === undefined) !== (token === undefined)) return refused('--url and --token go together')
   if (deploy && token === undefined) return refused('--deploy needs --url and --token')
   for (const [option, address] of Object.entries({ source, ipv6 }))
-    if (address !== null && !/^(\[[0-9a-f:.]+\]|[^:[\]]+):\d+$/i.test(address)) return refused(`--${option} ${address} is no HOST:PORT`)
+    if (address !== null && !/^(\[[0-9a-f:.]+\]|[^:[\]]+):\d+$/i.test(address))
+      return refused(`--${option} ${address} is no HOST:PORT`)
   const asking = { sizes: quick ? QUICK : FULL, source, ipv6 }
   if (url !== undefined && token !== undefined)
     return ask(new Probe(url, token), { ...asking, deploy: deploy ? () => deployed(token) : null })

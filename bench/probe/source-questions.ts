@@ -58,7 +58,11 @@ const ipv6: Question = {
   question: 'Is a host reached that has an IPv6 address alone?',
   async ask(probe, asking) {
     if (asking.ipv6 === null) return 'not asked: it needs --ipv6'
-    const { ms: took, error } = await probe.get(z.object({ ms: z.number(), error: z.string().nullable() }), '/connect', { to: asking.ipv6 })
+    const { ms: took, error } = await probe.get(
+      z.object({ ms: z.number(), error: z.string().nullable() }),
+      '/connect',
+      { to: asking.ipv6 },
+    )
     return error === null ? `yes, in ${ms(took)}` : `no, after ${ms(took)}: ${error}`
   },
 }

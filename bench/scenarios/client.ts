@@ -4,13 +4,16 @@ import { plural, size, type Scenario } from '../scenario.ts'
 import { insertItems, insertReader, withWorld } from '../world.ts'
 
 const schema = {
-  tables: { items: { columns: { shelf: 'integer', title: 'text', body: 'text', done: 'integer', created_at: 'text' } } },
+  tables: {
+    items: { columns: { shelf: 'integer', title: 'text', body: 'text', done: 'integer', created_at: 'text' } },
+  },
 } as const
 
 /** Our own client with its SQLite database: what a device sees of it. */
 export const client: Scenario = {
   name: 'client',
-  about: 'the web client of this repository, with its database: first download of 100,000 rows, and one row to a live query',
+  about:
+    'the web client of this repository, with its database: first download of 100,000 rows, and one row to a live query',
   standard: true,
   async run(bench) {
     const rows = size(bench, 100_000, 2_000)

@@ -34,11 +34,24 @@ export const compaction: Scenario = {
         rates.push(ops / ((now() - from) / 1_000))
         const clients = world.clients()
         const list = [{ token: await world.token('reader'), clientId: 'reader' }]
-        const ask = { group: 'reader', url: world.url, transport: 'ndjson' as const, clients: list, together: 1, verify: true }
+        const ask = {
+          group: 'reader',
+          url: world.url,
+          transport: 'ndjson' as const,
+          clients: list,
+          together: 1,
+          verify: true,
+        }
         const { totals } = await clients.call('open', ask)
         check(totals.ops === after.ops, () => `${after.ops} ops are left, ${totals.ops} came`)
         check(after.bytes < before.bytes / 2, () => `${before.bytes} bytes became ${after.bytes}`)
-        const counts = { ops, 'bytes before': before.bytes, 'ops after': after.ops, 'bytes after': after.bytes, pages: after.pages }
+        const counts = {
+          ops,
+          'bytes before': before.bytes,
+          'ops after': after.ops,
+          'bytes after': after.bytes,
+          pages: after.pages,
+        }
         if (round === 0) bench.counted({ what: `${plural(rows, 'row')} × ${VERSIONS} versions in one bucket`, counts })
       })
     }

@@ -26,16 +26,30 @@ async function copied(bench: Bench, rows: number, buckets: number): Promise<void
       await world.start()
       const before = world.processorSeconds()
       const from = now()
-      const ask = { group: 'reader', url: world.url, transport: 'ndjson' as const, clients: [{ token, clientId: 'reader' }], together: 1 }
+      const ask = {
+        group: 'reader',
+        url: world.url,
+        transport: 'ndjson' as const,
+        clients: [{ token, clientId: 'reader' }],
+        together: 1,
+      }
       const { announced, totals } = await clients.call('open', { ...ask, verify: bench.quick || round === 0 })
       rates.push(rows / ((announced - from) / 1_000))
       computed.push(((world.processorSeconds() - before) * 1e6) / rows)
-      check(totals.ops === rows && totals.announced === rows, () => `${rows} rows were copied, ${JSON.stringify(totals)} came`)
+      check(
+        totals.ops === rows && totals.announced === rows,
+        () => `${rows} rows were copied, ${JSON.stringify(totals)} came`,
+      )
       check(totals.buckets === buckets, () => `${buckets} buckets were expected, not ${totals.buckets}`)
     })
   }
   const aim = rows === 100_000 ? { aim: '≥ 50,000' } : {}
-  bench.measured({ what: `${plural(rows, 'row')} into ${plural(buckets, 'bucket')}`, unit: 'rows/s', values: rates, ...aim })
+  bench.measured({
+    what: `${plural(rows, 'row')} into ${plural(buckets, 'bucket')}`,
+    unit: 'rows/s',
+    values: rates,
+    ...aim,
+  })
   bench.measured({
     what: `${plural(rows, 'row')} into ${plural(buckets, 'bucket')}: CPU of workerd for a row`,
     unit: 'µs',

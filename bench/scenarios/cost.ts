@@ -19,7 +19,12 @@ export const cost: Scenario = {
     const changes = size(bench, 3_000, 50)
     await oneAtATime(bench, `${UPDATE}(select 1 + floor(random() * 1000)::int)`, 'updates', changes)
     if (!bench.quick)
-      await oneAtATime(bench, insertItems('(select 1 + max(id) from items)', '(select 1 + max(id) from items)'), 'inserts', changes)
+      await oneAtATime(
+        bench,
+        insertItems('(select 1 + max(id) from items)', '(select 1 + max(id) from items)'),
+        'inserts',
+        changes,
+      )
     for (const buckets of size(bench, [1, 100], [10])) await inTransactions(bench, size(bench, 500, 5), buckets)
   },
 }
@@ -29,7 +34,13 @@ function report(bench: Bench, what: string, counts: Counts, units: number, unit 
   const { rowsWritten, rowsRead, requests, workerRequests, dollars } = bill(counts, MILLION / units)
   bench.counted({
     what: `${what}: per million ${unit}`,
-    counts: { 'rows written': rowsWritten, 'rows read': rowsRead, requests, 'worker requests': workerRequests, dollars },
+    counts: {
+      'rows written': rowsWritten,
+      'rows read': rowsRead,
+      requests,
+      'worker requests': workerRequests,
+      dollars,
+    },
   })
   bench.counted({ what: `${what}: as counted for ${plural(units, unit.slice(0, -1))}`, counts })
 }
@@ -59,11 +70,21 @@ async function oneAtATime(bench: Bench, statement: string, name: string, times: 
       const clients = world.clients()
       const list = [{ token: await world.token('reader'), clientId: 'reader' }]
       const group = 'reader'
-      await clients.call('open', { group, url: world.url, transport: 'native', clients: list, together: 1, verify: true })
+      await clients.call('open', {
+        group,
+        url: world.url,
+        transport: 'native',
+        clients: list,
+        together: 1,
+        verify: true,
+      })
       const counts = await counting(bench, world, async () => {
         await clients.call('latencies', { group, databaseUrl: world.databaseUrl, statement, times })
       })
-      check((counts['replicator rows written'] ?? 0) >= 3 * times, () => `${JSON.stringify(counts)} cannot be ${times} changes`)
+      check(
+        (counts['replicator rows written'] ?? 0) >= 3 * times,
+        () => `${JSON.stringify(counts)} cannot be ${times} changes`,
+      )
       report(bench, `${name} of one row, one at a time, one bucket`, counts, times)
     },
   )
@@ -87,36 +108,45 @@ async function inTransactions(bench: Bench, transactions: number, buckets: numbe
         await clients.call('reach', { group, ops: ops + (n + 1) * 100 })
       }
     })
-    report(bench, `updates of 100 rows a transaction, one at a time, ${plural(buckets, 'bucket')}`, counts, transactions * 100)
+    report(
+      bench,
+      `updates of 100 rows a transaction, one at a time, ${plural(buckets, 'bucket')}`,
+      counts,
+      transactions * 100,
+    )
   })
 }
 
 /** Measures a first copy, its storage, and a first sync of it. */
 async function copied(bench: Bench): Promise<void> {
   const rows = size(bench, 100_000, 2_000)
-  await withWorld(bench, { prepare: [insertItems(1, rows, 1, 100), insertReader('reader', 1, 100)], front: COUNTING }, async (world) => {
-    await world.start()
-    await world.serving()
-    report(bench, 'initial replication into 100 buckets', await takeCounts(world), rows, 'rows')
-    const clients = world.clients()
-    const list = [{ token: await world.token('reader'), clientId: 'reader' }]
-    const before = await takeCounts(world)
-    const ask = { group: 'reader', url: world.url, transport: 'native' as const, clients: list, together: 1 }
-    const { totals } = await clients.call('open', ask)
-    check(totals.ops === rows, () => `${rows} ops were expected, ${totals.ops} came`)
-    report(bench, 'first sync of 100 buckets', difference(await takeCounts(world), before), rows, 'ops')
-    await world.stop()
-    const [replicator, buckets] = [storedBytes(world.directory, 'Replicator'), storedBytes(world.directory, 'Bucket')]
-    const ops = bucketLogs(world.directory).reduce((total, log) => total + log.bytes, 0)
-    const factor = MILLION / rows
-    bench.counted({
-      what: 'stored bytes per million rows in 100 buckets',
-      counts: {
-        replicator: replicator * factor,
-        buckets: buckets * factor,
-        'of which ops': ops * factor,
-        'dollars a month': storageDollars((replicator + buckets) * factor),
-      },
-    })
-  })
+  await withWorld(
+    bench,
+    { prepare: [insertItems(1, rows, 1, 100), insertReader('reader', 1, 100)], front: COUNTING },
+    async (world) => {
+      await world.start()
+      await world.serving()
+      report(bench, 'initial replication into 100 buckets', await takeCounts(world), rows, 'rows')
+      const clients = world.clients()
+      const list = [{ token: await world.token('reader'), clientId: 'reader' }]
+      const before = await takeCounts(world)
+      const ask = { group: 'reader', url: world.url, transport: 'native' as const, clients: list, together: 1 }
+      const { totals } = await clients.call('open', ask)
+      check(totals.ops === rows, () => `${rows} ops were expected, ${totals.ops} came`)
+      report(bench, 'first sync of 100 buckets', difference(await takeCounts(world), before), rows, 'ops')
+      await world.stop()
+      const [replicator, buckets] = [storedBytes(world.directory, 'Replicator'), storedBytes(world.directory, 'Bucket')]
+      const ops = bucketLogs(world.directory).reduce((total, log) => total + log.bytes, 0)
+      const factor = MILLION / rows
+      bench.counted({
+        what: 'stored bytes per million rows in 100 buckets',
+        counts: {
+          replicator: replicator * factor,
+          buckets: buckets * factor,
+          'of which ops': ops * factor,
+          'dollars a month': storageDollars((replicator + buckets) * factor),
+        },
+      })
+    },
+  )
 }

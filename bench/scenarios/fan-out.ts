@@ -41,7 +41,13 @@ async function told(bench: Bench, count: number, relays: number): Promise<void> 
     const group = 'crowd'
     for (let at = 0; at < count; at += MANY) {
       const list = everybody.slice(at, at + MANY)
-      const ask = { group: `${group}-${at}`, url: world.url, transport: 'native' as const, clients: list, together: TOGETHER }
+      const ask = {
+        group: `${group}-${at}`,
+        url: world.url,
+        transport: 'native' as const,
+        clients: list,
+        together: TOGETHER,
+      }
       const { totals } = await clients.call('open', ask)
       check(totals.ops === list.length * 100, () => `each client has 100 ops, together ${totals.ops} came`)
       if (count > MANY) await new Promise((resolve) => setTimeout(resolve, ASLEEP_MS))
@@ -55,7 +61,9 @@ async function told(bench: Bench, count: number, relays: number): Promise<void> 
       await world.sql`update items set title = ${`change ${n}`} where id = 1`
       const committed = now()
       const answers = await Promise.all(
-        Array.from({ length: Math.ceil(count / MANY) }, (_, i) => clients.call('reach', { group: `${group}-${i * MANY}`, ops: 101 + n })),
+        Array.from({ length: Math.ceil(count / MANY) }, (_, i) =>
+          clients.call('reach', { group: `${group}-${i * MANY}`, ops: 101 + n }),
+        ),
       )
       const times = answers.flatMap(({ completed }) => completed.map((at) => Math.max(0, at - committed)))
       check(times.length === count, () => `${count} clients were to be told, ${times.length} were`)

@@ -60,7 +60,16 @@ async function oneKind({ bench, world, ops, buckets, transport, name, count }: K
   const bytes: number[] = []
   const received: number[] = []
   for (let round = 0; round < bench.rounds; round++) {
-    const { seconds, megabytes, onTheWire } = await download({ clients, world, ops, buckets, transport, token, count, verify: false })
+    const { seconds, megabytes, onTheWire } = await download({
+      clients,
+      world,
+      ops,
+      buckets,
+      transport,
+      token,
+      count,
+      verify: false,
+    })
     rates.push((ops * count) / seconds)
     bytes.push(megabytes / seconds)
     received.push(onTheWire)
@@ -86,10 +95,24 @@ interface Download {
 async function download({ clients, world, ops, buckets, transport, token, count, verify }: Download) {
   const group = 'first'
   const list = Array.from({ length: count }, (_, i) => ({ token, clientId: `first-${i}` }))
-  const opened = await clients.call('open', { group, url: world.url, transport, clients: list, together: count, verify })
+  const opened = await clients.call('open', {
+    group,
+    url: world.url,
+    transport,
+    clients: list,
+    together: count,
+    verify,
+  })
   await clients.call('close', { group })
   const { totals, started, completed } = opened
   check(totals.ops === ops * count, () => `${count} × ${ops} ops were expected, ${totals.ops} came`)
-  check(totals.announced === ops * count && totals.buckets === buckets * count, () => `announced were ${JSON.stringify(totals)}`)
-  return { seconds: (Math.max(...completed) - started) / 1_000, megabytes: totals.bytes / 1e6, onTheWire: totals.received / 1e6 }
+  check(
+    totals.announced === ops * count && totals.buckets === buckets * count,
+    () => `announced were ${JSON.stringify(totals)}`,
+  )
+  return {
+    seconds: (Math.max(...completed) - started) / 1_000,
+    megabytes: totals.bytes / 1e6,
+    onTheWire: totals.received / 1e6,
+  }
 }

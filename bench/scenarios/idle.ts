@@ -6,7 +6,8 @@ const BUCKETS = 30
 
 export const idle: Scenario = {
   name: 'idle',
-  about: 'what 100 clients that are connected and hear nothing cost in 60 s: processor of workerd, rows written, calls of objects',
+  about:
+    'what 100 clients that are connected and hear nothing cost in 60 s: processor of workerd, rows written, calls of objects',
   standard: true,
   async run(bench) {
     const count = size(bench, 100, 30)
@@ -20,7 +21,10 @@ export const idle: Scenario = {
       const unconnected = await takeCounts(world)
       await clients.call('open', { group: 'crowd', url: world.url, transport: 'native', clients: list, together: 20 })
       const connected = difference(await takeCounts(world), unconnected)
-      bench.counted({ what: `${plural(count, 'client')} connect`, counts: { ...connected, 'rows written': rowsWritten(connected) } })
+      bench.counted({
+        what: `${plural(count, 'client')} connect`,
+        counts: { ...connected, 'rows written': rowsWritten(connected) },
+      })
       // Waits until the objects that connecting has woken are asleep.
       await new Promise((resolve) => setTimeout(resolve, size(bench, 15_000, 100)))
       const used: number[] = []
@@ -29,7 +33,10 @@ export const idle: Scenario = {
         await new Promise((resolve) => setTimeout(resolve, seconds * 1_000))
         used.push(world.processorSeconds() - from)
         const counts = difference(await takeCounts(world), before)
-        bench.counted({ what: `${plural(count, 'idle client')}, ${seconds} s`, counts: { ...counts, 'rows written': rowsWritten(counts) } })
+        bench.counted({
+          what: `${plural(count, 'idle client')}, ${seconds} s`,
+          counts: { ...counts, 'rows written': rowsWritten(counts) },
+        })
       }
       bench.measured({ what: `${plural(count, 'idle client')}, ${seconds} s: processor`, unit: 's', values: used })
     })

@@ -13,7 +13,14 @@ export const largeTransaction: Scenario = {
       await world.serving()
       const clients = world.clients()
       const list = [{ token: await world.token('reader'), clientId: 'reader' }]
-      await clients.call('open', { group: 'reader', url: world.url, transport: 'ndjson', clients: list, together: 1, verify: bench.quick })
+      await clients.call('open', {
+        group: 'reader',
+        url: world.url,
+        transport: 'ndjson',
+        clients: list,
+        together: 1,
+        verify: bench.quick,
+      })
       const before = world.resident()
       let peak = before
       const sampling = setInterval(() => (peak = Math.max(peak, world.resident())), 50)
@@ -27,9 +34,18 @@ export const largeTransaction: Scenario = {
       const { held, written } = await world.status()
       const what = plural(rows, 'row')
       const end = Math.max(...completed)
-      bench.measured({ what: `${what}, from BEGIN to the client`, unit: 'rows/s', values: [rows / ((end - from) / 1_000)] })
+      bench.measured({
+        what: `${what}, from BEGIN to the client`,
+        unit: 'rows/s',
+        values: [rows / ((end - from) / 1_000)],
+      })
       bench.measured({ what: `${what}, after COMMIT`, unit: 's', values: [(end - committed) / 1_000] })
-      bench.measured({ what: `${what}: workerd at most`, unit: 'MB', values: [peak], note: `${before.toFixed(0)} MB before` })
+      bench.measured({
+        what: `${what}: workerd at most`,
+        unit: 'MB',
+        values: [peak],
+        note: `${before.toFixed(0)} MB before`,
+      })
       const counts = {
         'changes held at most': held.peakChanges,
         'characters of ops held at most': held.peakSending,

@@ -34,7 +34,10 @@ export const memory: Scenario = {
         const alone = world.resident()
         const clients = world.clients()
         const list = await Promise.all(
-          Array.from({ length: count }, async (_, i) => ({ token: await world.token(`user-${i}`), clientId: `client-${i}` })),
+          Array.from({ length: count }, async (_, i) => ({
+            token: await world.token(`user-${i}`),
+            clientId: `client-${i}`,
+          })),
         )
         const half = list.splice(0, count / 2)
         // The first half fills caches and heaps, because an idle workerd does not collect garbage. Only the second half
@@ -51,7 +54,12 @@ export const memory: Scenario = {
         }
         const what = `per idle client with ${BUCKETS} buckets, ${name}`
         bench.measured({ what: `${what}, all ${count}`, unit: 'MB', values: [(full - alone) / count] })
-        bench.measured({ what: `${what}, the second half`, unit: 'MB', values: [(full - between) / list.length], aim: '≤ 0.2' })
+        bench.measured({
+          what: `${what}, the second half`,
+          unit: 'MB',
+          values: [(full - between) / list.length],
+          aim: '≤ 0.2',
+        })
       })
     }
   },

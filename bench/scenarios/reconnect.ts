@@ -16,7 +16,13 @@ export const reconnect: Scenario = {
       const clients = world.clients()
       const group = 'crowd'
       const list = await crowd(world, count)
-      const first = await clients.call('open', { group, url: world.url, transport: 'native', clients: list, together: 50 })
+      const first = await clients.call('open', {
+        group,
+        url: world.url,
+        transport: 'native',
+        clients: list,
+        together: 50,
+      })
       check(first.totals.ops === 3_000 * count, () => `each client has 3,000 ops, together ${first.totals.ops} came`)
       const last: number[] = []
       const each: number[] = []

@@ -6,7 +6,8 @@ import { insertItems, insertReader, withWorld, type World } from '../world.ts'
 /** Transactions as fast as Postgres commits them, until a client with all buckets is complete. */
 export const streamed: Scenario = {
   name: 'streamed',
-  about: 'throughput: 500 transactions of 100 rows into 1, 100 and 1,000 buckets, and 50,000 of one row, until a client has them',
+  about:
+    'throughput: 500 transactions of 100 rows into 1, 100 and 1,000 buckets, and 50,000 of one row, until a client has them',
   standard: true,
   async run(bench) {
     for (const buckets of size(bench, [1, 100, 1_000], [1, 10])) {
@@ -35,7 +36,14 @@ async function runs(bench: Bench, load: Load): Promise<void> {
     await world.serving()
     const clients = world.clients()
     const list = [{ token: await world.token('reader'), clientId: 'reader' }]
-    await clients.call('open', { group: 'reader', url: world.url, transport: 'ndjson', clients: list, together: 1, verify: bench.quick })
+    await clients.call('open', {
+      group: 'reader',
+      url: world.url,
+      transport: 'ndjson',
+      clients: list,
+      together: 1,
+      verify: bench.quick,
+    })
     // The first round creates and wakes the buckets.
     for (let round = 0; round <= bench.rounds; round++) {
       const { seconds, tail, cpu } = await once(world, clients, load, round)
@@ -47,12 +55,23 @@ async function runs(bench: Bench, load: Load): Promise<void> {
   })
   const what = `${plural(load.transactions, 'transaction')} × ${plural(load.rows, 'row')} into ${plural(load.buckets, 'bucket')}`
   const aim = load.rows === 100 && load.buckets <= 100 ? { aim: '≥ 32,000' } : {}
-  bench.measured({ what, unit: 'rows/s', values: rates, ...aim, ...(load.asynchronous ? { note: 'synchronous_commit = off' } : {}) })
+  bench.measured({
+    what,
+    unit: 'rows/s',
+    values: rates,
+    ...aim,
+    ...(load.asynchronous ? { note: 'synchronous_commit = off' } : {}),
+  })
   bench.measured({ what: `${what}: after the last COMMIT`, unit: 'ms', values: tails })
   bench.measured({ what: `${what}: CPU of workerd for a row`, unit: 'µs', values: computed })
 }
 
-async function once(world: World, clients: Clients, { transactions, rows, buckets, asynchronous }: Load, round: number) {
+async function once(
+  world: World,
+  clients: Clients,
+  { transactions, rows, buckets, asynchronous }: Load,
+  round: number,
+) {
   const first = round * transactions * rows + 1
   const { ops } = await clients.call('totals', { group: 'reader' })
   const before = world.processorSeconds()
@@ -66,7 +85,10 @@ async function once(world: World, clients: Clients, { transactions, rows, bucket
   const committed = now()
   const { completed } = await clients.call('reach', { group: 'reader', ops: ops + transactions * rows })
   const totals = await clients.call('totals', { group: 'reader' })
-  check(totals.ops === ops + transactions * rows, () => `${transactions * rows} rows were inserted, ${totals.ops - ops} ops came`)
+  check(
+    totals.ops === ops + transactions * rows,
+    () => `${transactions * rows} rows were inserted, ${totals.ops - ops} ops came`,
+  )
   const end = Math.max(...completed)
   const cpu = ((world.processorSeconds() - before) * 1e6) / (transactions * rows)
   return { seconds: (end - from) / 1_000, tail: Math.max(0, end - committed), cpu }

@@ -19,7 +19,8 @@ vi.mock('./node-sqlite.ts', async (original) => {
     <T>(call: (sql: string, params?: readonly never[]) => T) =>
     (sql: string, params?: readonly never[]): T => {
       const fault = faults.find(({ match }) => match.test(sql))
-      if (fault) throw Object.assign(new Error('as the test says'), { code: 'ERR_SQLITE_ERROR', errcode: fault.errcode })
+      if (fault)
+        throw Object.assign(new Error('as the test says'), { code: 'ERR_SQLITE_ERROR', errcode: fault.errcode })
       return call(sql, params)
     }
   return {
@@ -69,7 +70,11 @@ const put = (op: number, id: string, table = 'todos', row: object = { id, title:
   checksum: 1,
 })
 const checkpoint = (last: number, count: number, checksum = count) => ({
-  checkpoint: { last_op_id: String(last), buckets: [{ bucket: 'b', checksum, count, priority: 3, subscriptions: [] }], streams: [] },
+  checkpoint: {
+    last_op_id: String(last),
+    buckets: [{ bucket: 'b', checksum, count, priority: 3, subscriptions: [] }],
+    streams: [],
+  },
 })
 const diff = (last: number, count: number) => ({
   checkpoint_diff: {
@@ -78,7 +83,9 @@ const diff = (last: number, count: number) => ({
     updated_buckets: [{ bucket: 'b', checksum: count, count, priority: 3, subscriptions: [] }],
   },
 })
-const data = (...ops: ReturnType<typeof put>[]) => ({ data: { bucket: 'b', after: '0', next_after: '0', has_more: false, data: ops } })
+const data = (...ops: ReturnType<typeof put>[]) => ({
+  data: { bucket: 'b', after: '0', next_after: '0', has_more: false, data: ops },
+})
 const complete = (last: number) => ({ checkpoint_complete: { last_op_id: String(last) } })
 
 function serve(socket: ServerSocket, rows: number): void {
@@ -131,7 +138,10 @@ test('a token that does not arrive is reported after half a minute as a network 
       },
     })
     await vi.advanceTimersByTimeAsync(30_001)
-    expect(db.status).toMatchObject({ state: 'error', error: { code: 'network', message: 'auth() did not answer within 30 seconds' } })
+    expect(db.status).toMatchObject({
+      state: 'error',
+      error: { code: 'network', message: 'auth() did not answer within 30 seconds' },
+    })
     await vi.advanceTimersByTimeAsync(2_000)
     expect(asked).toBe(2)
   } finally {
@@ -186,7 +196,8 @@ test('a live client stays live during small checkpoints', async () => {
   const states: Status['state'][] = []
   db.on('status', ({ state }) => void states.push(state))
   const [socket] = service.sockets
-  for (let op = 4; op <= 13; op++) for (const line of [diff(op, op), data(put(op, `t${op}`)), complete(op)]) socket?.send(line)
+  for (let op = 4; op <= 13; op++)
+    for (const line of [diff(op, op), data(put(op, `t${op}`)), complete(op)]) socket?.send(line)
   await expect.poll(() => db.query('SELECT count(*) AS n FROM todos'), eventually).toEqual([{ n: 13 }])
   expect([...new Set(states)]).toEqual(['live'])
   // And not while it gets a large one.
@@ -315,7 +326,8 @@ test('the progress of a comparison stays in the status across a requested reconn
     await expect.poll(() => db.status.comparing, eventually).toBe(0.75)
     await end()
     await expect.poll(() => db.status.comparing, eventually).toBeNull()
-    if (db.status.state !== 'offline') await expect.poll(() => service.sockets.length === 3 && db.status.state, eventually).toBe('live')
+    if (db.status.state !== 'offline')
+      await expect.poll(() => service.sockets.length === 3 && db.status.state, eventually).toBe('live')
   }
   expect(db.status).toMatchObject({ state: 'offline', comparing: null })
 })

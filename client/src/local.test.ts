@@ -18,7 +18,14 @@ const opened: SyncDatabase[] = []
 const schema = { tables: { todos: { columns: { title: 'text', done: 'boolean' } } } } as const
 
 async function open(options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabase> {
-  const db = await openSync({ url: 'http://127.0.0.1:1', schema, path, auth: () => unsigned('alice'), connect: false, ...options })
+  const db = await openSync({
+    url: 'http://127.0.0.1:1',
+    schema,
+    path,
+    auth: () => unsigned('alice'),
+    connect: false,
+    ...options,
+  })
   opened.push(db)
   return db
 }
@@ -35,7 +42,8 @@ afterEach(async () => {
 
 const INSERT = 'INSERT INTO todos (id, title) VALUES (?, ?)'
 const add = (db: SyncDatabase, id: string) => db.write((tx) => tx.execute(INSERT, [id, `title of ${id}`]))
-const ids = async (db: SyncDatabase) => (await db.query<{ id: string }>('SELECT id FROM todos ORDER BY id')).map(({ id }) => id)
+const ids = async (db: SyncDatabase) =>
+  (await db.query<{ id: string }>('SELECT id FROM todos ORDER BY id')).map(({ id }) => id)
 
 test('every commit is on the disk before it returns', () => {
   const db = openNodeSqlite(path)
@@ -144,8 +152,14 @@ test('a transaction may take longer than 10 seconds while it does something, but
   await paced(db, 5, 9_000)
   expect(await ids(db)).toHaveLength(5)
   await db.write((tx) => tx.execute('DELETE FROM todos'))
-  await expect(paced(db, 2, 10_001)).rejects.toMatchObject({ code: 'write_limit', message: expect.stringContaining('paused') })
-  await expect(paced(db, 20, 9_000)).rejects.toMatchObject({ code: 'write_limit', message: expect.stringContaining('too long') })
+  await expect(paced(db, 2, 10_001)).rejects.toMatchObject({
+    code: 'write_limit',
+    message: expect.stringContaining('paused'),
+  })
+  await expect(paced(db, 20, 9_000)).rejects.toMatchObject({
+    code: 'write_limit',
+    message: expect.stringContaining('too long'),
+  })
   expect(await ids(db)).toEqual([])
 })
 
@@ -188,7 +202,10 @@ test('a damaged file is kept and reported, a new one is created, and after the t
     bytes.fill(0x5a, 0, 4_096)
     writeFileSync(path, bytes)
     const next = await open()
-    expect(next.status.setAside).toMatchObject({ code: 'storage_corrupt', message: expect.stringContaining(`corrupt-${n}`) })
+    expect(next.status.setAside).toMatchObject({
+      code: 'storage_corrupt',
+      message: expect.stringContaining(`corrupt-${n}`),
+    })
     expect(await ids(next)).toEqual([])
     expect(readFileSync(`${path}.corrupt-${n}`).includes(`title of write ${n}`)).toBe(true)
     await next.close()

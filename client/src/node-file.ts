@@ -16,7 +16,8 @@ export function openFile(path: string): { db: Sqlite; storage: Storage } {
   if (db === null) {
     setAside(path)
     db = tryOpen(path)
-    if (db === null) throw new ProblemError('storage_corrupt', `neither ${path} nor a new file in its place can be used`)
+    if (db === null)
+      throw new ProblemError('storage_corrupt', `neither ${path} nor a new file in its place can be used`)
   }
   const kept = corruptNames(path).findLast((name) => existsSync(name))
   return { db, storage: { kind: 'file', setAside: setAsideProblem(kept), erase: async () => erase(path) } }
@@ -36,7 +37,8 @@ function tryOpen(path: string): Sqlite | null {
   }
 }
 
-const corruptNames = (path: string): string[] => Array.from({ length: KEPT_CORRUPT }, (_, n) => `${path}.corrupt-${n + 1}`)
+const corruptNames = (path: string): string[] =>
+  Array.from({ length: KEPT_CORRUPT }, (_, n) => `${path}.corrupt-${n + 1}`)
 
 /**
  * Renames a damaged file. The WAL is renamed first, because SQLite would delete it next to a new file, as a leftover.

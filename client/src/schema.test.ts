@@ -75,7 +75,15 @@ test('it is stored as tables of SQLite', () => {
     tables: {
       lists: { columns: { name: 'text', owner_id: 'text', shared: 'boolean' }, indexes: {}, old: false },
       todos: {
-        columns: { list_id: 'text', title: 'text', done: 'boolean', due: 'text', labels: 'json', cents: 'integer', weight: 'real' },
+        columns: {
+          list_id: 'text',
+          title: 'text',
+          done: 'boolean',
+          due: 'text',
+          labels: 'json',
+          cents: 'integer',
+          weight: 'real',
+        },
         indexes: { by_list: ['list_id', 'due'] },
         old: true,
       },

@@ -120,7 +120,9 @@ export function storedSchema({ tables }: TypedSchema): StoreSchema {
 
 function storedTable({ columns, indexes, old }: Table): StoreSchema['tables'][string] {
   return {
-    columns: Object.fromEntries(Object.entries(columns).map(([name, { kind }]): [string, ColumnType] => [name, STORED[kind]])),
+    columns: Object.fromEntries(
+      Object.entries(columns).map(([name, { kind }]): [string, ColumnType] => [name, STORED[kind]]),
+    ),
     indexes: Object.fromEntries(Object.entries(indexes).map(([name, on]): [string, string[]] => [name, [...on]])),
     old,
   }

@@ -59,7 +59,11 @@ export class TestService {
       const checkpoint = path.startsWith('/write-checkpoint2')
       if (checkpoint) this.checkpoints.push(path)
       else if (request.method === 'POST') this.posts.push(post)
-      const answer = checkpoint ? await this.checkpoint() : request.method === 'GET' ? this.page(path) : await this.upload(post)
+      const answer = checkpoint
+        ? await this.checkpoint()
+        : request.method === 'GET'
+          ? this.page(path)
+          : await this.upload(post)
       response.writeHead(answer.status ?? 200, {
         'content-type': answer.type ?? 'application/json',
         ...(answer.location === undefined ? {} : { location: answer.location }),
@@ -88,8 +92,12 @@ export class TestService {
     this.#streams.add(stream)
     stream.on('error', () => {})
     if (this.withoutSockets) return void stream.end('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n')
-    const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
-    stream.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
+    const accept = createHash('sha1')
+      .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest('base64')
+    stream.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    )
     const frames: unknown[] = []
     const socket: ServerSocket = {
       frames,

@@ -58,19 +58,22 @@ const NOT_A_VERDICT: [string, Answer][] = [
   ['503 with a code', { status: 503, body: '{"error":{"code":"down","message":"later"}}' }],
 ]
 
-test.each(NOT_A_VERDICT)('%s decides nothing: it is reported, and the write stays and is sent again', async (_, answer) => {
-  service.upload = ({ path }) => (path === '/login' ? { type: 'text/html', body: 'sign in' } : answer)
-  await open()
-  await add('a')
-  await add('b')
-  await expect.poll(() => db.status.upload?.error.code, eventually).toMatch(/^(upload_answer|network|auth)$/)
-  expect(await ids()).toEqual(['a', 'b'])
-  expect(db.status).toMatchObject({ pendingWrites: 2, failedWrites: 0 })
-  service.upload = () => ({ status: 201, type: 'application/json; charset=utf-8', body: '{"stored":1}' })
-  await db.connect()
-  await expect.poll(() => db.status.pendingWrites, eventually).toBe(0)
-  await expect.poll(() => db.status.upload, eventually).toBe(null)
-})
+test.each(NOT_A_VERDICT)(
+  '%s decides nothing: it is reported, and the write stays and is sent again',
+  async (_, answer) => {
+    service.upload = ({ path }) => (path === '/login' ? { type: 'text/html', body: 'sign in' } : answer)
+    await open()
+    await add('a')
+    await add('b')
+    await expect.poll(() => db.status.upload?.error.code, eventually).toMatch(/^(upload_answer|network|auth)$/)
+    expect(await ids()).toEqual(['a', 'b'])
+    expect(db.status).toMatchObject({ pendingWrites: 2, failedWrites: 0 })
+    service.upload = () => ({ status: 201, type: 'application/json; charset=utf-8', body: '{"stored":1}' })
+    await db.connect()
+    await expect.poll(() => db.status.pendingWrites, eventually).toBe(0)
+    await expect.poll(() => db.status.upload, eventually).toBe(null)
+  },
+)
 
 test('4xx with error.code is a verdict, and the write can be sent again as a new transaction', async () => {
   service.upload = () => ({ status: 422, body: '{"error":{"code":"full","message":"the list is full"}}' })
@@ -83,7 +86,9 @@ test('4xx with error.code is a verdict, and the write can be sent again as a new
   service.upload = () => ({ body: '{}' })
   await db.retryFailedWrite(1)
   expect(await ids()).toEqual(['a'])
-  await expect.poll(() => db.status, eventually).toMatchObject({ pendingWrites: 0, failedWrites: 0, unconfirmedWrites: 1 })
+  await expect
+    .poll(() => db.status, eventually)
+    .toMatchObject({ pendingWrites: 0, failedWrites: 0, unconfirmedWrites: 1 })
   expect(service.posts.map(({ body }) => JSON.parse(body).transaction_id)).toEqual([1, 2])
 })
 

@@ -31,7 +31,8 @@ async function open(options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabas
 }
 const write = (db: SyncDatabase, body = SECRET) =>
   db.write((tx) => tx.execute('INSERT INTO notes (id, body) VALUES (?, ?)', [crypto.randomUUID(), body]))
-const bodies = async (db: SyncDatabase) => (await db.query<{ body: string }>('SELECT body FROM notes')).map(({ body }) => body)
+const bodies = async (db: SyncDatabase) =>
+  (await db.query<{ body: string }>('SELECT body FROM notes')).map(({ body }) => body)
 const otherUser = { code: 'other_user' }
 
 beforeEach(async () => {
@@ -77,7 +78,9 @@ test('the token of another user is never used: nothing is sent with it, and noth
   await aliceWasHere()
   let who = 'bob'
   const alice = await open({ user: 'alice', auth: () => unsigned(who) })
-  await expect.poll(() => alice.status, eventually).toMatchObject({ state: 'needs-auth', error: otherUser, pendingWrites: 1 })
+  await expect
+    .poll(() => alice.status, eventually)
+    .toMatchObject({ state: 'needs-auth', error: otherUser, pendingWrites: 1 })
   await expect(alice.query('SELECT * FROM notes')).rejects.toMatchObject(otherUser)
   expect([service.posts, service.sockets]).toEqual([[], []])
   who = 'alice'
@@ -112,7 +115,11 @@ test('without a network and without the option, it opens as the database of the 
 
 test('a subject may be found in another claim, and a token without one is not used', async () => {
   const claims = { account: 'a-1' }
-  const db = await open({ user: 'a-1', auth: () => unsigned('x', 60, claims), subject: ({ account }) => String(account) })
+  const db = await open({
+    user: 'a-1',
+    auth: () => unsigned('x', 60, claims),
+    subject: ({ account }) => String(account),
+  })
   await write(db)
   await expect.poll(() => service.posts.length, eventually).toBe(1)
   await db.close()

@@ -64,7 +64,15 @@ function lines(after: number): Line[] {
   const buckets = [{ bucket: 'b', checksum: count, count, priority: 3, subscriptions: [] }]
   return [
     { checkpoint: { last_op_id: String(count), buckets, streams: [] } },
-    { data: { bucket: 'b', after: String(after), next_after: String(count), has_more: false, data: stored.slice(after) } },
+    {
+      data: {
+        bucket: 'b',
+        after: String(after),
+        next_after: String(count),
+        has_more: false,
+        data: stored.slice(after),
+      },
+    },
     { checkpoint_complete: { last_op_id: String(count) } },
   ]
 }
@@ -100,7 +108,9 @@ test('SignedOut of auth is a sign-out', async () => {
   const db = await open({ auth: fault(new SignedOut()) })
   await expect.poll(() => db.status, eventually).toMatchObject({ state: 'needs-auth', error: { code: 'signed_out' } })
   const said = await open({ auth: fault(new SignedOut('the session is over')) })
-  await expect.poll(() => said.status, eventually).toMatchObject({ error: { code: 'signed_out', message: 'the session is over' } })
+  await expect
+    .poll(() => said.status, eventually)
+    .toMatchObject({ error: { code: 'signed_out', message: 'the session is over' } })
 })
 
 test.each([
@@ -234,7 +244,9 @@ test('a device without a network says so, and sends no request', async () => {
   const db = await open()
   await expect.poll(() => db.status, eventually).toMatchObject({ state: 'error', error: { code: 'network' } })
   vi.unstubAllGlobals()
-  expect(db.status).toMatchObject({ error: { message: `${service.url}/sync/stream could not be opened: this device has no network` } })
+  expect(db.status).toMatchObject({
+    error: { message: `${service.url}/sync/stream could not be opened: this device has no network` },
+  })
   expect(asked).not.toHaveBeenCalled()
 })
 
@@ -275,13 +287,17 @@ const wide = {
 
 test('columns and tables of the schema that never arrive are reported once, and no longer when they arrive', async () => {
   const warned = vi.spyOn(console, 'warn').mockImplementation(() => {})
-  stored = [put(1, 'todos', { title: 'a', note: null, created_at: 'x' }), put(2, 'todos', { title: 'b', note: null, n: null })]
+  stored = [
+    put(1, 'todos', { title: 'a', note: null, created_at: 'x' }),
+    put(2, 'todos', { title: 'b', note: null, n: null }),
+  ]
   const db = await open({ schema: wide })
   expect(db.status.unsynced).toEqual([])
   await expect.poll(() => db.status.state, eventually).toBe('live')
   // A column that is NULL in every row is synced, and so is one that only some rows have.
   expect(db.status.unsynced).toEqual(['todos.createdAt', 'comments'])
-  const columns = 'rockpool: no row from the server has todos.createdAt: does a query of the sync config select it, by this name?'
+  const columns =
+    'rockpool: no row from the server has todos.createdAt: does a query of the sync config select it, by this name?'
   const tables = 'rockpool: no row of comments has come from the server: it is empty, or in no query of the sync config'
   expect(warned.mock.calls).toEqual([[columns], [tables]])
 
@@ -293,7 +309,9 @@ test('columns and tables of the schema that never arrive are reported once, and 
   await expect.poll(() => db.status.unsynced, eventually).toEqual(['todos.createdAt', 'comments.body'])
   expect(warned.mock.calls.slice(2)).toEqual([[columns.replace('todos.createdAt', 'comments.body')]])
   add(put(4, 'todos', { createdAt: 'x' }))
-  await expect.poll(() => db.query("SELECT 1 FROM todos WHERE id = 'row 4'").then((found) => found.length), eventually).toBe(1)
+  await expect
+    .poll(() => db.query("SELECT 1 FROM todos WHERE id = 'row 4'").then((found) => found.length), eventually)
+    .toBe(1)
   service.sockets[1]?.close(1011)
   await expect.poll(() => db.status.unsynced, eventually).toEqual(['comments.body'])
   expect(warned).toHaveBeenCalledTimes(3)

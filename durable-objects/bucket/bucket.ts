@@ -241,7 +241,9 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     if (this.log.waiting && (this.log.historyDue ?? Infinity) <= Date.now()) {
       // No append tells an inactive bucket that its last op is committed, so it asks. When the replicator does not
       // answer, the rest is due again later.
-      await this.#askCommitted().catch((error: unknown) => console.warn('the replicator did not answer what is committed', error))
+      await this.#askCommitted().catch((error: unknown) =>
+        console.warn('the replicator did not answer what is committed', error),
+      )
     }
     if (!compactions.take(this)) return TURN_MS * (0.5 + Math.random())
     let length = 0
@@ -328,7 +330,10 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   /** Tries once. A replicator that does not get the message asks by itself once a day. */
   #left(): void {
-    const left = answered(() => this.#replicator.left({ v: MESSAGE_VERSION, bucket: this.#name }), callDeadline(this.env))
+    const left = answered(
+      () => this.#replicator.left({ v: MESSAGE_VERSION, bucket: this.#name }),
+      callDeadline(this.env),
+    )
     this.ctx.waitUntil(left.catch(() => {}))
   }
 
@@ -340,7 +345,8 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
       maxMs: MAX_WAIT_MS,
       failed: (error, attempts) => {
         if (isFenced(error) || isNoTenant(error)) throw error
-        if (attempts === ATTEMPTS_BEFORE_REPORT) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
+        if (attempts === ATTEMPTS_BEFORE_REPORT)
+          console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
       },
     })
   }

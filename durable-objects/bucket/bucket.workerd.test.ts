@@ -11,7 +11,14 @@ import type { Bucket } from './bucket.ts'
 function page(first: number, count: number, data: string) {
   let checksum = 0
   const texts = Array.from({ length: count }, (_, i) => {
-    const op = { op: 'PUT' as const, objectType: 't', objectId: `r${i}`, subkey: 's', checksum: putChecksum('t', `r${i}`, data), data }
+    const op = {
+      op: 'PUT' as const,
+      objectType: 't',
+      objectId: `r${i}`,
+      subkey: 's',
+      checksum: putChecksum('t', `r${i}`, data),
+      data,
+    }
     checksum = addChecksums(checksum, op.checksum)
     return opText(first + i, op)
   })
@@ -49,7 +56,11 @@ test('ops survive eviction and abort; an append that comes again is answered as 
   const again = env.BUCKET.getByName('default/kept')
   expect(await again.append(first)).toEqual(answer)
   expect(await again.state({ v: 1, checkpoint: 11 })).toEqual({ kind: 'state', ...after })
-  expect(await again.read({ v: 1, after: 2, checkpoint: 10, budget: 10_000 })).toMatchObject({ count: 2, last: 10, more: false })
+  expect(await again.read({ v: 1, after: 2, checkpoint: 10, budget: 10_000 })).toMatchObject({
+    count: 2,
+    last: 10,
+    more: false,
+  })
   expect(await again.rows({ v: 1, checkpoint: 11 })).toEqual({ kind: 'rows', rows: ['{"n":2}', '{"n":2}', '{"n":1}'] })
 })
 
@@ -68,7 +79,10 @@ test('an append of a page bills one row written; state at the head and a current
     const count = async (work: () => Promise<unknown>) => {
       cursors.length = 0
       await work()
-      return { read: cursors.reduce((n, c) => n + c.rowsRead, 0), written: cursors.reduce((n, c) => n + c.rowsWritten, 0) }
+      return {
+        read: cursors.reduce((n, c) => n + c.rowsRead, 0),
+        written: cursors.reduce((n, c) => n + c.rowsWritten, 0),
+      }
     }
     return {
       append: await count(() => instance.append(page(1_000, 10, '{}'))),
@@ -126,16 +140,26 @@ test('one that is erased is as one that was never written to, in memory and in s
   expect(await bucket.idle({ v: 1, before: 9 })).toEqual({ kind: 'used' })
   await bucket.append({ v: 1, first: 2, last: 2, count: 1, checksum: 5, body: opText(2, removed), committed: 2 })
   expect(await bucket.idle({ v: 1, before: 1 })).toEqual({ kind: 'used' })
-  expect(await bucket.idle({ v: 1, before: 2 })).toEqual({ kind: 'empty', checksum: addChecksums(first.checksum, 5), last: 2 })
+  expect(await bucket.idle({ v: 1, before: 2 })).toEqual({
+    kind: 'empty',
+    checksum: addChecksums(first.checksum, 5),
+    last: 2,
+  })
   expect(await bucket.erase({ v: 1, upTo: 1 })).toEqual({ erased: false })
   const left = () =>
     runInDurableObject(bucket, async (_instance, state) => ({
-      tables: state.storage.sql.exec("SELECT name FROM sqlite_master WHERE name NOT LIKE '\\_cf\\_%' ESCAPE '\\'").toArray(),
+      tables: state.storage.sql
+        .exec("SELECT name FROM sqlite_master WHERE name NOT LIKE '\\_cf\\_%' ESCAPE '\\'")
+        .toArray(),
       alarm: await state.storage.getAlarm(),
     }))
   await runInDurableObject(bucket, (_instance, state) => state.storage.setAlarm(Date.now() + 1_000_000))
   expect(await bucket.erase({ v: 1, upTo: 2 })).toEqual({ erased: true })
-  expect(await bucket.append(page(7, 1, '{"n":7}'))).toEqual({ count: 1, checksum: page(7, 1, '{"n":7}').checksum, last: 7 })
+  expect(await bucket.append(page(7, 1, '{"n":7}'))).toEqual({
+    count: 1,
+    checksum: page(7, 1, '{"n":7}').checksum,
+    last: 7,
+  })
   expect(await bucket.rows({ v: 1, checkpoint: 9 })).toEqual({ kind: 'rows', rows: ['{"n":7}'] })
   expect(await bucket.erase({ v: 1, upTo: 7 })).toEqual({ erased: true })
   expect(await left()).toEqual({ tables: [], alarm: null })
@@ -153,10 +177,14 @@ test('where a setting of compaction is wrong every call is refused by its name, 
   SingleTenant.prototype.find = async (name) => tenantOfBindings(name, { COMPACTION_BYTES: 'many' }, '')
   const bucket = env.BUCKET.getByName('default/wrong settings')
   const refused = /COMPACTION_BYTES: must be a whole number/
-  await expect(bucket.append({ v: MESSAGE_VERSION, ops: '', count: 0, checksum: 0, first: 1, last: 1 } as never)).rejects.toThrow(refused)
+  await expect(
+    bucket.append({ v: MESSAGE_VERSION, ops: '', count: 0, checksum: 0, first: 1, last: 1 } as never),
+  ).rejects.toThrow(refused)
   await expect(bucket.state({ v: MESSAGE_VERSION, checkpoint: 1 })).rejects.toThrow(refused)
   SingleTenant.prototype.find = find
-  expect(await env.BUCKET.getByName('default/wrong settings').state({ v: MESSAGE_VERSION, checkpoint: 1 })).toMatchObject({
+  expect(
+    await env.BUCKET.getByName('default/wrong settings').state({ v: MESSAGE_VERSION, checkpoint: 1 }),
+  ).toMatchObject({
     kind: 'state',
     count: 0,
   })

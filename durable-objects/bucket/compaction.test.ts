@@ -46,7 +46,9 @@ class World {
   append(): void {
     const ops = Array.from({ length: 1 + this.int(4) }, (): RowOp => {
       const id = `r${this.int(6)}`
-      return this.random() < 0.3 ? remove(id) : put(id, JSON.stringify({ id, n: this.int(1_000), text: '},{"op_id":"1","checksum":2' }))
+      return this.random() < 0.3
+        ? remove(id)
+        : put(id, JSON.stringify({ id, n: this.int(1_000), text: '},{"op_id":"1","checksum":2' }))
     })
     const first = this.head + 1 + this.int(3)
     const before = this.at(this.head)
@@ -92,7 +94,8 @@ class World {
       expect(answer.last).toBe(client.position)
       if (this.random() < 0.2) this.log.compact()
     }
-    if (this.limits.historyLength !== 0) expect(new Set(sent).size, `from ${position} to ${checkpoint}`).toBe(sent.length)
+    if (this.limits.historyLength !== 0)
+      expect(new Set(sent).size, `from ${position} to ${checkpoint}`).toBe(sent.length)
     expect(client.checksum, `from ${position} to ${checkpoint}`).toBe(state.checksum)
     expect(client.content, `from ${position} to ${checkpoint}`).toBe(this.at(checkpoint).content)
     return true
@@ -118,7 +121,8 @@ class World {
     const result = { answered: 0, overtaken: 0 }
     for (const checkpoint of this.boundaries) {
       const rows = this.log.rows(checkpoint)
-      if (rows.kind === 'rows') expect(rows.rows).toEqual(JSON.parse(this.at(checkpoint).content).map(([, data]: [string, string]) => data))
+      if (rows.kind === 'rows')
+        expect(rows.rows).toEqual(JSON.parse(this.at(checkpoint).content).map(([, data]: [string, string]) => data))
       for (const position of this.boundaries) {
         if (position > checkpoint) continue
         if (this.follow(position, checkpoint, this.random() < 0.5 ? 300 : Infinity)) result.answered++
@@ -194,7 +198,8 @@ describe('compaction', () => {
   test('rows that were removed leave nothing but a CLEAR', () => {
     const log = new Log(testDatabase(), { afterBytes: 0 })
     let id = 0
-    for (let n = 0; n < 30; n++) log.append({ ...page(++id, put(`r${n}`, JSON.stringify({ x: 'x'.repeat(1_000) }))), committed: id - 1 })
+    for (let n = 0; n < 30; n++)
+      log.append({ ...page(++id, put(`r${n}`, JSON.stringify({ x: 'x'.repeat(1_000) }))), committed: id - 1 })
     for (let n = 0; n < 30; n++) log.append({ ...page(++id, remove(`r${n}`)), committed: id - 1 })
     log.append({ ...page(++id, put('other', JSON.stringify({ x: 'x'.repeat(17_000) }))), committed: id - 1 })
     log.raise(id)
@@ -255,7 +260,13 @@ describe('compaction', () => {
     // A batch was committed: its ops are superseded up to there.
     log.append({ ...page(5, put('a', large(5))), committed: 3 })
     while (log.compact() !== null);
-    expect([1, 2, 3, 4, 5].map((checkpoint) => log.stateAt(checkpoint).kind)).toEqual(['overtaken', 'overtaken', 'state', 'state', 'state'])
+    expect([1, 2, 3, 4, 5].map((checkpoint) => log.stateAt(checkpoint).kind)).toEqual([
+      'overtaken',
+      'overtaken',
+      'state',
+      'state',
+      'state',
+    ])
     expect(log.rows(3)).toEqual({ kind: 'rows', rows: [large(3)] })
   })
 

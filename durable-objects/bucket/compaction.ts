@@ -52,7 +52,10 @@ export class Compaction {
     if (!progress) return null
     try {
       return (
-        this.#walk(progress) ?? (this.#nextPass(progress) ? this.#walk(progress) : null) ?? this.#fold(progress) ?? this.#finish(progress)
+        this.#walk(progress) ??
+        (this.#nextPass(progress) ? this.#walk(progress) : null) ??
+        this.#fold(progress) ??
+        this.#finish(progress)
       )
     } catch (error) {
       // The transaction failed, so memory may differ from storage.
@@ -76,7 +79,15 @@ export class Compaction {
 
   #begin(committed: OpId): Progress | null {
     const start = this.#startAt(committed)
-    if (start) return { limit: committed, from: committed, cursor: start.last, next: null, totalBytes: start.totalBytes, sure: committed }
+    if (start)
+      return {
+        limit: committed,
+        from: committed,
+        cursor: start.last,
+        next: null,
+        totalBytes: start.totalBytes,
+        sure: committed,
+      }
     if (this.#pages.history.since !== null) this.#marked(0)
     return null
   }
@@ -168,7 +179,11 @@ export class Compaction {
     const folded: Page[] = []
     let [ops, bytes, length, checksum, target, last] = [0, 0, 0, 0, 0, 0]
     let rest: string[] = []
-    for (let page = this.#pages.after(0); page && folded.length < this.#limits.pages; page = this.#pages.after(page.last)) {
+    for (
+      let page = this.#pages.after(0);
+      page && folded.length < this.#limits.pages;
+      page = this.#pages.after(page.last)
+    ) {
       if (page.first > progress.limit) break
       const texts = splitOps(page.body)
       const live = texts.findIndex((text) => !isFoldable(text) || opIdOf(text) > progress.limit)
@@ -192,7 +207,14 @@ export class Compaction {
     const { header } = this.#pages
     const removed = { removedOps: header.removedOps + ops - 1, removedBytes: header.removedBytes + bytes - size }
     this.#pages.db.transaction(() => {
-      this.#pages.replace(oldest, newest, { first: oldest.first, count: 1 + rest.length, checksum: sum, target, bytes: size, body })
+      this.#pages.replace(oldest, newest, {
+        first: oldest.first,
+        count: 1 + rest.length,
+        checksum: sum,
+        target,
+        bytes: size,
+        body,
+      })
       this.#saveHeader({ ...removed, target: Math.max(header.target, target), progress: { ...progress } })
     })
     return length
@@ -202,7 +224,11 @@ export class Compaction {
     const { header, head } = this.#pages
     this.forget()
     this.#pages.db.transaction(() => {
-      this.#saveHeader({ doneBytes: progress.totalBytes, keptBytes: head.totalBytes - header.removedBytes, progress: null })
+      this.#saveHeader({
+        doneBytes: progress.totalBytes,
+        keptBytes: head.totalBytes - header.removedBytes,
+        progress: null,
+      })
       this.#marked(progress.sure === progress.from ? progress.limit : 0)
     })
     return null

@@ -13,7 +13,8 @@ const row = (id: string, n: number) => put(id, JSON.stringify({ id, n, text: 'x'
 
 /** One-row appends, each with the one before it committed, as a quiet tenant sends them. */
 async function change(bucket: Stub, from: number, to: number, rows: number): Promise<void> {
-  for (let id = from; id <= to; id++) await bucket.append({ v: 1, committed: id - 1, ...page(id, row(`r${id % rows}`, id)) })
+  for (let id = from; id <= to; id++)
+    await bucket.append({ v: 1, committed: id - 1, ...page(id, row(`r${id % rows}`, id)) })
 }
 
 const counted = (bucket: Stub) =>
@@ -36,7 +37,10 @@ async function accounting(bucket: Stub): Promise<() => { written: number; read: 
       return cursor
     }) as typeof sql.exec
   })
-  return () => ({ written: cursors.reduce((n, c) => n + c.rowsWritten, 0), read: cursors.reduce((n, c) => n + c.rowsRead, 0) })
+  return () => ({
+    written: cursors.reduce((n, c) => n + c.rowsWritten, 0),
+    read: cursors.reduce((n, c) => n + c.rowsRead, 0),
+  })
 }
 
 async function replica(bucket: Stub, checkpoint: number): Promise<Replica> {
@@ -97,7 +101,9 @@ test('what is superseded goes after a day, also where little came: six rows writ
   expect(rows().written).toBe(3 + 1)
   const replicator = env.REPLICATOR.getByName('quiet')
   await runInDurableObject(replicator, (_instance, state) => {
-    state.storage.sql.exec(`INSERT OR REPLACE INTO state VALUES ('commit', '{"committed":4,"plan":null,"notice":null,"batch":0}')`)
+    state.storage.sql.exec(
+      `INSERT OR REPLACE INTO state VALUES ('commit', '{"committed":4,"plan":null,"notice":null,"batch":0}')`,
+    )
   })
   await evictDurableObject(replicator)
   // For another reason, and too early.
@@ -112,7 +118,9 @@ test('what is superseded goes after a day, also where little came: six rows writ
   // The page; what a compaction has to keep, as it begins and when it is over; and what is clean now.
   expect(later().written).toBe(1 + 1 + 1 + 1)
   expect((await counted(bucket)).alarm).toBe(null)
-  const bodies = await runInDurableObject(bucket, (_instance, state) => state.storage.sql.exec('SELECT body FROM pages').toArray())
+  const bodies = await runInDurableObject(bucket, (_instance, state) =>
+    state.storage.sql.exec('SELECT body FROM pages').toArray(),
+  )
   const texts = JSON.stringify(bodies)
   expect(texts.match(/MOVE/g)).toHaveLength(2)
   expect(texts.match(/secret/g)).not.toBeNull()
@@ -208,7 +216,9 @@ test('ops of which no append said that they are committed: the replicator is ask
   expect(uncommitted).toMatchObject({ pages: 100 })
   expect(uncommitted.alarm).toBeGreaterThan(Date.now() + DAY / 2)
   await runInDurableObject(replicator, (_instance, state) => {
-    state.storage.sql.exec(`INSERT OR REPLACE INTO state VALUES ('commit', '{"committed":100,"plan":null,"notice":null,"batch":0}')`)
+    state.storage.sql.exec(
+      `INSERT OR REPLACE INTO state VALUES ('commit', '{"committed":100,"plan":null,"notice":null,"batch":0}')`,
+    )
   })
   await evictDurableObject(replicator)
   await evictDurableObject(bucket)

@@ -11,7 +11,8 @@ const limits = (rows: number, others: Partial<RowsLimits> = {}): RowsLimits => (
 /** A log of one op after the other, ten to a page. */
 function logOf(ops: readonly ReturnType<typeof put>[]): Log {
   const log = new Log(testDatabase(), { extendedBytes: 1 })
-  for (let at = 0; at < ops.length; at += 10) log.append({ v: 1, committed: 0, ...page(at + 1, ...ops.slice(at, at + 10)) } as never)
+  for (let at = 0; at < ops.length; at += 10)
+    log.append({ v: 1, committed: 0, ...page(at + 1, ...ops.slice(at, at + 10)) } as never)
   return log
 }
 
@@ -19,7 +20,9 @@ const rowsOf = (log: Log, checkpoint: number, limit: number) => log.rows(checkpo
 
 describe('I8: rows of a lookup are read as far as they are allowed to be', () => {
   test('the same as without a limit, each text once, at every checkpoint', () => {
-    const ops = Array.from({ length: 95 }, (_, i) => (i % 7 === 3 ? remove(`r${i % 5}`) : put(`r${i % 11}`, `"${i % 6}"`)))
+    const ops = Array.from({ length: 95 }, (_, i) =>
+      i % 7 === 3 ? remove(`r${i % 5}`) : put(`r${i % 11}`, `"${i % 6}"`),
+    )
     const log = logOf(ops)
     for (let checkpoint = 0; checkpoint <= 96; checkpoint++) {
       const all = log.rows(checkpoint)
@@ -45,7 +48,10 @@ describe('I8: rows of a lookup are read as far as they are allowed to be', () =>
     function* endless(): Iterable<Page> {
       for (let id = 1_000; id > 0; id -= 10) {
         pages++
-        const { body, ...rest } = page(id - 9, ...Array.from({ length: 10 }, (_, i) => put(`r${id - i}`, `"${id - i}"`)))
+        const { body, ...rest } = page(
+          id - 9,
+          ...Array.from({ length: 10 }, (_, i) => put(`r${id - i}`, `"${id - i}"`)),
+        )
         expect(splitOps(body)).toHaveLength(10)
         yield { ...rest, body, target: 0, totalBytes: 0, bytes: 0 }
       }

@@ -13,7 +13,11 @@ export interface RowsLimits {
   passes: number
 }
 
-export const ROWS_LIMITS: Omit<RowsLimits, 'rows'> = { length: 4 * 1024 * 1024, keysLength: 4 * 1024 * 1024, passes: 16 }
+export const ROWS_LIMITS: Omit<RowsLimits, 'rows'> = {
+  length: 4 * 1024 * 1024,
+  keysLength: 4 * 1024 * 1024,
+  passes: 16,
+}
 
 /**
  * Returns the distinct data texts of the current rows in no particular order, or null when there are more than the
@@ -74,4 +78,5 @@ function* newestFirst(pages: Iterable<Page>, checkpoint: OpId): Iterable<string>
 const isClear = (text: string): boolean => text.startsWith('"op":"CLEAR"', text.indexOf(',') + 1)
 
 /** A random seed, so that nobody can choose keys which all fall into one share. */
-const shareOf = (key: string, shares: number): number => createHash('sha256').update(key).digest().readUInt32LE() % shares
+const shareOf = (key: string, shares: number): number =>
+  createHash('sha256').update(key).digest().readUInt32LE() % shares

@@ -141,7 +141,9 @@ describe('mending', () => {
   }
 
   test('ops that are lost: what is announced stays, so clients that have them keep them', () => {
-    const { log, rows } = damaged(`UPDATE pages SET body = substr(body, instr(body, '},{') + 2) WHERE count > 1 AND last_op < 20`)
+    const { log, rows } = damaged(
+      `UPDATE pages SET body = substr(body, instr(body, '},{') + 2) WHERE count > 1 AND last_op < 20`,
+    )
     expect(fits(log)).toBe(false)
     log.mend()
     expect(fits(log)).toBe(true)
@@ -149,7 +151,9 @@ describe('mending', () => {
   })
 
   test('totals that are wrong: they are what the ops add up to again', () => {
-    const { log, rows } = damaged('UPDATE pages SET total_checksum = 7 WHERE last_op = (SELECT max(last_op) FROM pages)')
+    const { log, rows } = damaged(
+      'UPDATE pages SET total_checksum = 7 WHERE last_op = (SELECT max(last_op) FROM pages)',
+    )
     expect(fits(log)).toBe(false)
     log.mend()
     expect(fits(log)).toBe(true)

@@ -67,7 +67,8 @@ export class Digest {
     if (op.op === 'MOVE') return
     const key = rowKey(op.object_type, op.object_id, op.subkey)
     const { pass } = this.#request
-    if (this.#digester.passOf(key, this.#passes) !== pass || this.#digester.subpartOf(key, this.#request, 1) === null) return
+    if (this.#digester.passOf(key, this.#passes) !== pass || this.#digester.subpartOf(key, this.#request, 1) === null)
+      return
     if (op.op === 'PUT') this.#rows.set(key, this.#contentOf(op.data))
     else this.#rows.delete(key)
   }

@@ -84,7 +84,9 @@ describe('direct streams of a bucket', () => {
     expect(s.got('x')).toEqual([])
     s.watched(2)
     expect(s.checkpoints('x')).toEqual(['2'])
-    expect(s.got('y')).toEqual([{ ops: [expect.objectContaining({ op_id: '2' })], checkpoint: expect.objectContaining({ op_id: '2' }) }])
+    expect(s.got('y')).toEqual([
+      { ops: [expect.objectContaining({ op_id: '2' })], checkpoint: expect.objectContaining({ op_id: '2' }) },
+    ])
     s.log.append({ ...page(5, remove('a')), committed: 2 })
     expect(s.got('x')).toHaveLength(1)
     expect(s.streams.publish({ checkpoint: 6, plan: 'p' })).toEqual({ none: false })
@@ -178,7 +180,8 @@ describe('direct streams of a bucket', () => {
 
   test('I8: without acknowledgements only so much is sent, also after hibernation; with them everything comes, and once', () => {
     const s = new Setting()
-    for (let id = 1; id <= 40; id++) s.log.append({ ...page(id, put(`r${id}`, JSON.stringify({ x: 'x'.repeat(150) }))), committed: id - 1 })
+    for (let id = 1; id <= 40; id++)
+      s.log.append({ ...page(id, put(`r${id}`, JSON.stringify({ x: 'x'.repeat(150) }))), committed: id - 1 })
     s.accept('x')
     s.watched(40)
     const first = s.got('x').length
@@ -211,7 +214,8 @@ describe('direct streams of a bucket', () => {
     expect(s.replica('x').rows.size).toBe(5)
     s.accept('new')
     s.watched(60)
-    for (let acknowledged = 0; s.checkpoints('new').length === 0;) s.streams.message('new', JSON.stringify({ ack: ++acknowledged }))
+    for (let acknowledged = 0; s.checkpoints('new').length === 0;)
+      s.streams.message('new', JSON.stringify({ ack: ++acknowledged }))
     expect(s.replica('new').content).toBe(s.replica('x').content)
     expect(s.got('new').length).toBeLessThan(s.got('x').length)
   })
@@ -253,7 +257,17 @@ describe('direct streams of a bucket', () => {
   })
 
   test('a frame that is not an acknowledgement ends the stream', () => {
-    for (const text of ['', 'x', '[]', '{"ack":"1"}', '{"ack":0}', '{"ack":1.5}', '{"ack":2}', '{"ack":1,"more":1}', new ArrayBuffer(3)]) {
+    for (const text of [
+      '',
+      'x',
+      '[]',
+      '{"ack":"1"}',
+      '{"ack":0}',
+      '{"ack":1.5}',
+      '{"ack":2}',
+      '{"ack":1,"more":1}',
+      new ArrayBuffer(3),
+    ]) {
       const s = new Setting()
       s.accept('x')
       s.watched(1)

@@ -108,7 +108,15 @@ export class DirectStreams<S> {
   }
 
   accept(socket: S, { after, expires, plan }: { after: OpId; expires: number; plan: string | null }): void {
-    const state = { position: after, goal: this.#log.committed, owed: true, expires, plan, acknowledged: 0, pending: [] }
+    const state = {
+      position: after,
+      goal: this.#log.committed,
+      owed: true,
+      expires,
+      plan,
+      acknowledged: 0,
+      pending: [],
+    }
     this.#streams.set(socket, state)
     this.#ports.save(socket, state)
     this.ask()
@@ -129,7 +137,12 @@ export class DirectStreams<S> {
     const parsed = acknowledgement.safeParse(typeof text === 'string' ? jsonOrNull(text) : null)
     const count = parsed.success ? parsed.data.ack - state.acknowledged : 0
     if (!parsed.success || count > state.pending.length) {
-      this.#end(socket, CLOSE_BAD_FRAME, 'ROCKPOOL_CLIENT_FRAME', 'a frame must be {"ack": <number of frames received>}')
+      this.#end(
+        socket,
+        CLOSE_BAD_FRAME,
+        'ROCKPOOL_CLIENT_FRAME',
+        'a frame must be {"ack": <number of frames received>}',
+      )
       return
     }
     if (count <= 0) return
@@ -148,7 +161,8 @@ export class DirectStreams<S> {
     this.#log.raise(serving.checkpoint)
     for (const [socket, state] of [...this.#streams]) {
       // Another sync config serves. Whether the client still has this bucket is decided when it reconnects.
-      if (state.plan !== serving.plan) this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2003', 'the sync config has changed: connect again')
+      if (state.plan !== serving.plan)
+        this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2003', 'the sync config has changed: connect again')
       else this.#feed(socket, state)
     }
     return { none: this.#streams.size === 0 }
@@ -163,13 +177,19 @@ export class DirectStreams<S> {
   fenced(): void {
     this.#watching = false
     for (const socket of [...this.#streams.keys()])
-      this.#end(socket, CLOSE_RECONNECT, 'ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
+      this.#end(
+        socket,
+        CLOSE_RECONNECT,
+        'ROCKPOOL_BUCKET_FENCED',
+        'the bucket lacks changes, which come later: connect again in a while',
+      )
   }
 
   /** Ends all streams because the tenant is not served. */
   dismissed(): void {
     this.#watching = false
-    for (const socket of [...this.#streams.keys()]) this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2002', 'there is nothing at this address')
+    for (const socket of [...this.#streams.keys()])
+      this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2002', 'there is nothing at this address')
   }
 
   /** Ends all streams because the log is gone. */
@@ -200,7 +220,8 @@ export class DirectStreams<S> {
     }
     while (this.#hasRoom(state)) {
       const answer = this.#log.read(state.position, goal, this.#limits.frame)
-      if (answer.kind === 'gone') return this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2003', 'the bucket is gone: connect again')
+      if (answer.kind === 'gone')
+        return this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2003', 'the bucket is gone: connect again')
       // After hibernation the log does not know what is committed; the replicator will say.
       if (answer.kind === 'overtaken') return
       // Send nothing before the replicator's answer: the checkpoint that the log knows may be older than what the
@@ -210,7 +231,9 @@ export class DirectStreams<S> {
       if (answer.count === 0 && !state.owed) return
       state.position = complete ? Math.max(answer.last, goal) : answer.last
       state.owed = !complete
-      const text = complete ? `{"ops":[${answer.body}],"checkpoint":${this.#checkpoint(goal)}}` : `{"ops":[${answer.body}]}`
+      const text = complete
+        ? `{"ops":[${answer.body}],"checkpoint":${this.#checkpoint(goal)}}`
+        : `{"ops":[${answer.body}]}`
       state.pending.push(text.length)
       this.#ports.save(socket, state)
       this.#ports.send(socket, text)
@@ -224,7 +247,9 @@ export class DirectStreams<S> {
   }
 
   #hasRoom({ pending }: DirectState): boolean {
-    return pending.length < this.#limits.frames && pending.reduce((sum, length) => sum + length, 0) < this.#limits.length
+    return (
+      pending.length < this.#limits.frames && pending.reduce((sum, length) => sum + length, 0) < this.#limits.length
+    )
   }
 
   #expired(socket: S, { expires }: DirectState): boolean {

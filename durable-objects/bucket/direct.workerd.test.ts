@@ -20,7 +20,9 @@ class Client {
 
   static async open(bucket: string, expires = soon(), acknowledges = true): Promise<Client> {
     const stub = env.BUCKET.getByName(`default/${bucket}`)
-    const response = await stub.fetch(directUrl({ bucket, after: 0, expires, plan: '' }), { headers: { upgrade: 'websocket' } })
+    const response = await stub.fetch(directUrl({ bucket, after: 0, expires, plan: '' }), {
+      headers: { upgrade: 'websocket' },
+    })
     const socket = response.webSocket
     if (!socket) throw new Error(`answered ${response.status}`)
     const client = new Client()
@@ -102,7 +104,9 @@ test('when a token expires the alarm closes its socket, and only that', async ()
   expect(short.closed).toBe(4401)
   expect(short.frames.at(-1)).toMatchObject({ error: { code: 'PSYNC_S2103' } })
   expect(long.closed).toBeNull()
-  const alarm = await runInDurableObject(env.BUCKET.getByName('default/expiring'), (_instance, state) => state.storage.getAlarm())
+  const alarm = await runInDurableObject(env.BUCKET.getByName('default/expiring'), (_instance, state) =>
+    state.storage.getAlarm(),
+  )
   expect(alarm).toBeGreaterThan(Date.now() + 3_000_000)
 })
 

@@ -271,9 +271,15 @@ describe('what is superseded does not stay', () => {
     for (let id = 1; id <= 30; id++) append(log, id, row(`r${id % 10}`, id))
     for (let steps = 0; steps < 4; steps++) log.compact()
     log.pauseCompaction()
-    const progress = JSON.parse(String(db.all('SELECT progress FROM header')[0]?.progress)) as { from: number; cursor: number }
+    const progress = JSON.parse(String(db.all('SELECT progress FROM header')[0]?.progress)) as {
+      from: number
+      cursor: number
+    }
     // As it resumed: without what was remembered of the rows behind the cursor.
-    db.run('UPDATE header SET progress = ?', JSON.stringify({ ...progress, from: Math.min(progress.from, progress.cursor) }))
+    db.run(
+      'UPDATE header SET progress = ?',
+      JSON.stringify({ ...progress, from: Math.min(progress.from, progress.cursor) }),
+    )
     const again = new Log(db, limits)
     again.raise(30)
     while (again.compact() !== null);

@@ -101,7 +101,12 @@ export class History {
    * sent, and whether anything was superseded, or null when compaction has removed the superseding ops, so that the
    * checkpoint is overtaken.
    */
-  collapse(parts: readonly Part[], after: OpId, asked: OpId, all: boolean): { bodies: string[]; found: boolean } | null {
+  collapse(
+    parts: readonly Part[],
+    after: OpId,
+    asked: OpId,
+    all: boolean,
+  ): { bodies: string[]; found: boolean } | null {
     const bodies = parts.map(({ body }) => body)
     const checkpoint = Math.min(asked, this.#pages.head.last)
     const from = Math.max(after, this.clean)
@@ -118,7 +123,8 @@ export class History {
   /** Returns null when everything up to there is clean. */
   #rememberedFor(from: OpId, to: OpId): NewestOf | null | 'overtaken' {
     const known = this.#slot.remembered
-    if (known && known.from <= from && Math.max(known.base, known.target) <= to && to <= known.to) return newestAt(known, to)
+    if (known && known.from <= from && Math.max(known.base, known.target) <= to && to <= known.to)
+      return newestAt(known, to)
     if (from === 0 && this.#isClean(to)) return null
     const goesOn = known?.whole === true && known.from <= from && from < known.to && known.to < to
     const now = (goesOn ? this.#extended(known, to) : null) ?? this.#read(from, to)
@@ -139,7 +145,8 @@ export class History {
         yield page
       }
     }
-    const clean = isUnique(pages(this.#pages.downFrom(to)), to, this.#limits.historyLength / UNIQUE_ENTRY) && target <= to
+    const clean =
+      isUnique(pages(this.#pages.downFrom(to)), to, this.#limits.historyLength / UNIQUE_ENTRY) && target <= to
     if (clean) this.#cleanTo(to)
     else this.#twice = to
     return clean
@@ -154,7 +161,17 @@ export class History {
 
   /** Reads from the newest page to the oldest. */
   #read(from: OpId, to: OpId): Remembered {
-    const all: Remembered = { from, base: to, to, newest: new Map(), before: new Map(), length: 0, target: 0, whole: true, twice: false }
+    const all: Remembered = {
+      from,
+      base: to,
+      to,
+      newest: new Map(),
+      before: new Map(),
+      length: 0,
+      target: 0,
+      whole: true,
+      twice: false,
+    }
     for (const page of this.#pages.downFrom(to)) {
       if (page.last <= from) break
       if (!this.#remember(all, page, from, to)) return { ...all, whole: false }

@@ -9,14 +9,22 @@ import { page, put, remove } from './test-ops.ts'
 /** What the same log says when every op is looked at. */
 function naive(ops: readonly RowOp[], checkpoint: number) {
   const upTo = ops.slice(0, checkpoint)
-  return { count: upTo.length, checksum: upTo.reduce((sum, op) => addChecksums(sum, op.checksum), 0), last: upTo.length }
+  return {
+    count: upTo.length,
+    checksum: upTo.reduce((sum, op) => addChecksums(sum, op.checksum), 0),
+    last: upTo.length,
+  }
 }
 
 describe('the log of a bucket', () => {
   test('I3: state, read and rows are exact at every checkpoint, also inside a page', () => {
     const ops: RowOp[] = []
     for (let n = 0; n < 60; n++)
-      ops.push(n % 5 === 4 ? remove(`r${n % 7}`) : put(`r${n % 7}`, JSON.stringify({ id: `r${n % 7}`, n, text: '},{"op_id":"1' })))
+      ops.push(
+        n % 5 === 4
+          ? remove(`r${n % 7}`)
+          : put(`r${n % 7}`, JSON.stringify({ id: `r${n % 7}`, n, text: '},{"op_id":"1' })),
+      )
     const log = new Log(testDatabase())
     for (let at = 0, size = 1; at < ops.length; at += size++) log.append(page(at + 1, ...ops.slice(at, at + size)))
     for (let checkpoint = 0; checkpoint <= ops.length + 2; checkpoint++) {
@@ -58,7 +66,9 @@ describe('the log of a bucket', () => {
   test('a page that would be too large for a stored value is cut between ops', () => {
     const db = testDatabase()
     const log = new Log(db)
-    const ops = Array.from({ length: 20 }, (_, i) => put(`r${i}`, JSON.stringify({ id: `r${i}`, x: 'y'.repeat(100_000) })))
+    const ops = Array.from({ length: 20 }, (_, i) =>
+      put(`r${i}`, JSON.stringify({ id: `r${i}`, x: 'y'.repeat(100_000) })),
+    )
     expect(log.append(page(1, ...ops))).toEqual(naive(ops, 20))
     const pages = db.all('SELECT bytes FROM pages')
     expect(pages.length).toBeGreaterThan(2)

@@ -140,7 +140,15 @@ export class Log {
   remove(serial: OpId): void {
     const { head, header } = this.#pages
     if (serial < head.last || (header.gone ?? -1) >= serial) return
-    this.#pages.clear({ removedOps: 0, removedBytes: 0, target: 0, doneBytes: 0, keptBytes: 0, progress: null, gone: serial })
+    this.#pages.clear({
+      removedOps: 0,
+      removedBytes: 0,
+      target: 0,
+      doneBytes: 0,
+      keptBytes: 0,
+      progress: null,
+      gone: serial,
+    })
     this.#mending = null
     this.#compaction.forget()
     this.#history.forget()
@@ -316,7 +324,8 @@ export class Log {
   }
 
   *#pagesBetween(after: OpId, checkpoint: OpId): Iterable<Page> {
-    for (let page = this.#pages.after(after); page && page.first <= checkpoint; page = this.#pages.after(page.last)) yield page
+    for (let page = this.#pages.after(after); page && page.first <= checkpoint; page = this.#pages.after(page.last))
+      yield page
   }
 
   #current(): BucketState {

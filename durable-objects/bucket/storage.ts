@@ -2,6 +2,8 @@ import type { BucketState } from '../../protocol/messages/bucket.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { migrate, type Database, type SqlRow } from '../shared/database.ts'
 
+// The tables of a bucket. The file is long because statements stand beside the tables that they read.
+
 /**
  * A page is a run of ops, as texts joined by `,`: their form on the wire, so that serving is copying. `total_…` are the
  * totals of everything ever appended up to the end of the page, so that the state at a checkpoint is one lookup.
@@ -56,8 +58,10 @@ export const STATEMENTS = {
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`,
   extend: `UPDATE pages SET last_op = ?, count = count + ?, checksum = (checksum + ?) & 4294967295, total_count = ?, total_checksum = ?, total_bytes = ?,
     committed = ?, bytes = bytes + ?, body = body || ',' || ? WHERE last_op = ?`,
-  rewrite: 'UPDATE pages SET first_op = ?, count = ?, checksum = ?, max_target_op = ?, bytes = ?, body = ? WHERE last_op = ?',
-  retotal: 'UPDATE pages SET total_count = ?, total_checksum = ? WHERE last_op = ? AND (total_count <> ? OR total_checksum <> ?)',
+  rewrite:
+    'UPDATE pages SET first_op = ?, count = ?, checksum = ?, max_target_op = ?, bytes = ?, body = ? WHERE last_op = ?',
+  retotal:
+    'UPDATE pages SET total_count = ?, total_checksum = ? WHERE last_op = ? AND (total_count <> ? OR total_checksum <> ?)',
   delete: 'DELETE FROM pages WHERE last_op >= ? AND last_op < ?',
   header: 'SELECT removed_ops, removed_bytes, target, done_bytes, kept_bytes, progress, gone FROM header WHERE id = 1',
   saveHeader: 'INSERT OR REPLACE INTO header VALUES (1, ?, ?, ?, ?, ?, ?, ?)',
@@ -119,7 +123,15 @@ export interface Progress {
 }
 
 const NO_HEAD: Head = { count: 0, checksum: 0, last: 0, totalBytes: 0, bytes: 0, committed: 0 }
-const NO_HEADER: Header = { removedOps: 0, removedBytes: 0, target: 0, doneBytes: 0, keptBytes: 0, progress: null, gone: null }
+const NO_HEADER: Header = {
+  removedOps: 0,
+  removedBytes: 0,
+  target: 0,
+  doneBytes: 0,
+  keptBytes: 0,
+  progress: null,
+  gone: null,
+}
 const NO_HISTORY: HistoryMark = { clean: 0, since: null }
 
 /** The pages of one bucket. Nothing is written before the first append, so that a question never creates storage. */
@@ -175,7 +187,9 @@ export class Pages {
   get history(): HistoryMark {
     if (this.#history) return this.#history
     const row = this.#exists ? this.db.all(STATEMENTS.history)[0] : undefined
-    return (this.#history = row ? { clean: Number(row.clean), since: row.since === null ? null : Number(row.since) } : NO_HISTORY)
+    return (this.#history = row
+      ? { clean: Number(row.clean), since: row.since === null ? null : Number(row.since) }
+      : NO_HISTORY)
   }
 
   /** One row written. Inside a transaction: call `forget` when it fails. */
@@ -185,7 +199,11 @@ export class Pages {
   }
 
   /** Adds a page, or extends the newest one: one row written either way. */
-  append(page: { first: OpId; last: OpId; count: number; checksum: number; body: string }, head: Head, extend: boolean): void {
+  append(
+    page: { first: OpId; last: OpId; count: number; checksum: number; body: string },
+    head: Head,
+    extend: boolean,
+  ): void {
     const { last, first, count, checksum, body } = page
     const bytes = Buffer.byteLength(body)
     const totals = [head.count, head.checksum, head.totalBytes, head.committed] as const
@@ -215,7 +233,16 @@ export class Pages {
   replace(oldest: Page, newest: Page, page: Omit<Page, 'last' | 'totalBytes'>): void {
     if (newest.last === this.head.last) this.#head = { ...this.head, bytes: page.bytes }
     if (oldest.last < newest.last) this.db.run(STATEMENTS.delete, oldest.last, newest.last)
-    this.db.run(STATEMENTS.rewrite, page.first, page.count, page.checksum, page.target, page.bytes, page.body, newest.last)
+    this.db.run(
+      STATEMENTS.rewrite,
+      page.first,
+      page.count,
+      page.checksum,
+      page.target,
+      page.bytes,
+      page.body,
+      newest.last,
+    )
   }
 
   /** Sets the totals after a page. Writes nothing when they are the same. */

@@ -34,7 +34,17 @@ function directory(db = testDatabase()) {
   const store = new DirectoryStore(db)
   const make = (
     name: string,
-    { settings = {}, secrets, hosts, tenantClaim, location, jurisdiction, ring = RING, now = NOW, ...asked }: Asked = {},
+    {
+      settings = {},
+      secrets,
+      hosts,
+      tenantClaim,
+      location,
+      jurisdiction,
+      ring = RING,
+      now = NOW,
+      ...asked
+    }: Asked = {},
   ) => {
     const isNew = store.find(name) === null
     const given = secrets ?? (isNew ? { DATABASE_URL: URL_OF(name) } : {})
@@ -42,7 +52,17 @@ function directory(db = testDatabase()) {
     return put(
       store,
       ring,
-      { name, ifMatch: null, reuse: false, by: 'op', identities: [], place: PLACE, hasScripts: false, ...asked, change },
+      {
+        name,
+        ifMatch: null,
+        reuse: false,
+        by: 'op',
+        identities: [],
+        place: PLACE,
+        hasScripts: false,
+        ...asked,
+        change,
+      },
       now,
     )
   }
@@ -82,8 +102,15 @@ describe('a tenant', () => {
       settings: { PUBLICATION_COLUMNS: 'read', SLOT: 'mine' },
     })
     const sealed = store.find('a')?.sealed
-    const { record } = make('a', { settings: { PUBLICATION_COLUMNS: null, SLOT: null, JWT_ISSUER: 'me' }, secrets: { JWT_SECRET: null } })
-    expect(record).toMatchObject({ version: 2, secrets: ['DATABASE_URL'], settings: { SLOT: sourceName('a'), JWT_ISSUER: 'me' } })
+    const { record } = make('a', {
+      settings: { PUBLICATION_COLUMNS: null, SLOT: null, JWT_ISSUER: 'me' },
+      secrets: { JWT_SECRET: null },
+    })
+    expect(record).toMatchObject({
+      version: 2,
+      secrets: ['DATABASE_URL'],
+      settings: { SLOT: sourceName('a'), JWT_ISSUER: 'me' },
+    })
     expect(record.settings).not.toHaveProperty('PUBLICATION_COLUMNS')
     expect(store.find('a')?.sealed).toEqual({ DATABASE_URL: sealed?.DATABASE_URL })
   })
@@ -92,7 +119,10 @@ describe('a tenant', () => {
     const { make } = directory()
     make('a')
     expect(make('a', { settings: { JWT_ISSUER: 'me' } }).record).toMatchObject({ version: 2, sourceVersion: 1 })
-    expect(make('a', { settings: { SYNC_CONFIG: 'bucket_definitions: {}' } }).record).toMatchObject({ version: 3, sourceVersion: 3 })
+    expect(make('a', { settings: { SYNC_CONFIG: 'bucket_definitions: {}' } }).record).toMatchObject({
+      version: 3,
+      sourceVersion: 3,
+    })
     expect(make('a', { secrets: { DATABASE_URL: URL_OF('b') } }).record).toMatchObject({ version: 4, sourceVersion: 4 })
   })
 
@@ -102,7 +132,11 @@ describe('a tenant', () => {
     ['a setting that is wrong', { settings: { SLOT: 'No Slot' } }, /SLOT: must be/],
   ])('with %s is refused, and nothing is stored', (_, asked, message) => {
     const { store, make } = directory()
-    const refused = expect.objectContaining({ code: 'ROCKPOOL_SETTINGS', status: 422, message: expect.stringMatching(message) })
+    const refused = expect.objectContaining({
+      code: 'ROCKPOOL_SETTINGS',
+      status: 422,
+      message: expect.stringMatching(message),
+    })
     expect(() => make('a', asked)).toThrow(refused)
     expect(() => make('a', asked)).not.toThrow(/geheim/)
     expect([store.find('a'), [...store.named]]).toEqual([null, []])
@@ -116,8 +150,13 @@ describe('a tenant', () => {
 describe('the place of a tenant', () => {
   test('is the one that is said when it is made, else that of the script', () => {
     const { make } = directory()
-    expect(make('a', { location: 'apac', jurisdiction: 'eu' }).record.place).toEqual({ location: 'apac', jurisdiction: 'eu' })
-    expect(make('b', { place: { location: 'weur', jurisdiction: 'us' }, jurisdiction: null }).record.place).toEqual(PLACE)
+    expect(make('a', { location: 'apac', jurisdiction: 'eu' }).record.place).toEqual({
+      location: 'apac',
+      jurisdiction: 'eu',
+    })
+    expect(make('b', { place: { location: 'weur', jurisdiction: 'us' }, jurisdiction: null }).record.place).toEqual(
+      PLACE,
+    )
     expect(make('c').record.place).toEqual(PLACE)
   })
 
@@ -131,7 +170,12 @@ describe('the place of a tenant', () => {
   test('stays, whatever the script says later; saying it again changes nothing', () => {
     const { store, make } = directory()
     make('a', { jurisdiction: 'eu' })
-    for (const other of [{ jurisdiction: 'us' }, { jurisdiction: null }, { location: 'apac' }, { location: null }] as const) {
+    for (const other of [
+      { jurisdiction: 'us' },
+      { jurisdiction: null },
+      { location: 'apac' },
+      { location: null },
+    ] as const) {
       expect(() => make('a', other)).toThrow(conflict(/the place of the tenant a was fixed when it was made/))
     }
     const again = { jurisdiction: 'eu', location: 'weur', place: { location: 'apac', jurisdiction: 'us' } } as const
@@ -174,7 +218,12 @@ describe('the tenant of the script', () => {
 describe('two tenants', () => {
   test.each<[string, Asked, Asked, RegExp]>([
     ['slot', { settings: { SLOT: 'one' } }, { settings: { SLOT: 'one' } }, /tenant a has the same slot: one/],
-    ['publication', { settings: { OWN_PUBLICATION: 'one' } }, { settings: { OWN_PUBLICATION: 'one' } }, /same publication: one/],
+    [
+      'publication',
+      { settings: { OWN_PUBLICATION: 'one' } },
+      { settings: { OWN_PUBLICATION: 'one' } },
+      /same publication: one/,
+    ],
     ['host', { hosts: ['a.example', 'b.example'] }, { hosts: ['b.example'] }, /same host: b.example/],
   ])('cannot have the same %s', (_, first, second, message) => {
     const { store, make } = directory()
@@ -225,8 +274,11 @@ describe('a change', () => {
   test('of the state is a new version; the same state is none; and from a deletion there is no way back', () => {
     const { store, make } = directory()
     make('a')
-    const to = (state: 'active' | 'suspended' | 'deleting') => setState(store, { name: 'a', state, ifMatch: null, by: 'op' }, NOW)
-    expect([to('active').version, to('suspended').version, to('suspended').version, to('deleting').version]).toEqual([1, 2, 2, 3])
+    const to = (state: 'active' | 'suspended' | 'deleting') =>
+      setState(store, { name: 'a', state, ifMatch: null, by: 'op' }, NOW)
+    expect([to('active').version, to('suspended').version, to('suspended').version, to('deleting').version]).toEqual([
+      1, 2, 2, 3,
+    ])
     expect(() => to('active')).toThrow(conflict(/is being deleted/))
     // What is dropped in its database is dropped in the one that it had.
     expect(() => make('a', { secrets: { DATABASE_URL: URL_OF('b') } })).toThrow(conflict(/is being deleted/))
@@ -240,19 +292,32 @@ describe('a change', () => {
     const { store, make } = directory()
     make('a')
     const to = (state: 'active' | 'suspended' | 'deleting', keepSource?: boolean) =>
-      setState(store, { name: 'a', state, ifMatch: null, by: 'op', ...(keepSource !== undefined && { keepSource }) }, NOW)
+      setState(
+        store,
+        { name: 'a', state, ifMatch: null, by: 'op', ...(keepSource !== undefined && { keepSource }) },
+        NOW,
+      )
     for (const state of ['active', 'suspended', 'deleting'] as const) {
       to(state)
       expect(store.job('a')).toMatchObject({ state, phase: 'telling', keepSource: false })
     }
     const running = store.job('a')
     if (running === null) throw new Error('there is no job')
-    store.setJob('a', { ...running, phase: 'source', due: NOW.getTime() + 60_000, error: 'the database does not answer' })
+    store.setJob('a', {
+      ...running,
+      phase: 'source',
+      due: NOW.getTime() + 60_000,
+      error: 'the database does not answer',
+    })
     to('deleting')
     expect(store.job('a')).toMatchObject({ phase: 'source', keepSource: false, due: NOW.getTime() + 60_000 })
     to('deleting', true)
     expect(store.job('a')).toMatchObject({ phase: 'source', keepSource: true, due: NOW.getTime() })
-    expect([store.dueJobs(NOW.getTime() - 1, 10), store.dueJobs(NOW.getTime(), 10), store.nextJob]).toEqual([[], ['a'], NOW.getTime()])
+    expect([store.dueJobs(NOW.getTime() - 1, 10), store.dueJobs(NOW.getTime(), 10), store.nextJob]).toEqual([
+      [],
+      ['a'],
+      NOW.getTime(),
+    ])
     bury(store, { name: 'a', by: 'op' }, NOW)
     expect([store.job('a'), store.nextJob]).toEqual([null, null])
   })
@@ -327,7 +392,8 @@ describe('a tenant that is due', () => {
     store.heard('c', 9_000)
     store.heard('nobody', 1)
     expect([at(1_999), at(2_000), at(5_000), at(5_000, 1)]).toEqual([[], ['b'], ['b', 'a'], ['b']])
-    const to = (state: 'active' | 'suspended' | 'deleting') => setState(store, { name: 'b', state, ifMatch: null, by: 'op' }, NOW)
+    const to = (state: 'active' | 'suspended' | 'deleting') =>
+      setState(store, { name: 'b', state, ifMatch: null, by: 'op' }, NOW)
     to('suspended')
     store.heard('b', 1)
     expect(at(5_000)).toEqual(['a'])

@@ -43,7 +43,12 @@ export interface Put extends Pick<PutRequest, 'name' | 'ifMatch' | 'reuse' | 'by
  * Makes or changes a tenant, in one transaction with the comparison with all others. Throws ROCKPOOL_TENANT_CONFLICT
  * (409; 412 for another version), ROCKPOOL_SETTINGS (422) and ROCKPOOL_TENANT_KEY.
  */
-export function put(store: DirectoryStore, ring: KeyRing, asked: Put, now: Date): { record: TenantRecord; created: boolean } {
+export function put(
+  store: DirectoryStore,
+  ring: KeyRing,
+  asked: Put,
+  now: Date,
+): { record: TenantRecord; created: boolean } {
   return store.transaction(() => {
     const { name, change } = asked
     const before = store.find(name)
@@ -69,7 +74,8 @@ export function put(store: DirectoryStore, ring: KeyRing, asked: Put, now: Date)
     const owned = ownedBy(record, url)
     for (const each of owned) {
       const owner = store.ownerOf(each)
-      if (owner !== null && owner !== name) throw conflict(`the tenant ${owner} has the same ${each.kind}: ${each.value}`)
+      if (owner !== null && owner !== name)
+        throw conflict(`the tenant ${owner} has the same ${each.kind}: ${each.value}`)
     }
     checkTokens(store, name, { claim: record.tenantClaim, identities: asked.identities })
     store.own(name, owned)
@@ -95,7 +101,11 @@ export interface StateChange {
  * Changes the state of a tenant, and begins the job by which its objects learn of it. Throws ROCKPOOL_TENANT when there
  * is no such tenant, and ROCKPOOL_TENANT_CONFLICT.
  */
-export function setState(store: DirectoryStore, { name, state, ifMatch, by, keepSource = false }: StateChange, now: Date): TenantRecord {
+export function setState(
+  store: DirectoryStore,
+  { name, state, ifMatch, by, keepSource = false }: StateChange,
+  now: Date,
+): TenantRecord {
   return store.transaction(() => {
     const before = known(store, name)
     checkMatch(before, { name, ifMatch })
@@ -178,7 +188,8 @@ function checkTokens(store: DirectoryStore, name: string, own: AcceptedTokens): 
   for (const { key } of own.identities) {
     for (const { tenant, claim, identity } of store.identitiesLike(name, key)) {
       if (!shareTokens(own, { claim, identities: [identity] })) continue
-      const how = 'give each another audience or issuer, or both the same tenantClaim, which must then be the name of the tenant'
+      const how =
+        'give each another audience or issuer, or both the same tenantClaim, which must then be the name of the tenant'
       throw conflict(`a token could be accepted by the tenant ${tenant} as well: ${how}`)
     }
   }

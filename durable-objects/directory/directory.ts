@@ -28,7 +28,9 @@ import { bury, put, rekey, setState } from './decisions.ts'
 import { shownJob, step, type JobPorts } from './jobs.ts'
 import { DirectoryStore } from './storage.ts'
 
-const identities = z.array(z.object({ key: z.string(), audiences: z.array(z.string()), issuers: z.array(z.string()).nullable() }))
+const identities = z.array(
+  z.object({ key: z.string(), audiences: z.array(z.string()), issuers: z.array(z.string()).nullable() }),
+)
 const state = z.enum(['active', 'suspended', 'deleting'])
 const MAX_AUDIT_PAGE = 1_000
 /** Tenants that one question of the cron trigger names. */
@@ -170,7 +172,8 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
 
   async rekey(request: Versioned & { after: string; by: string }): Promise<{ rekeyed: number; next: string | null }> {
     checkVersion(request)
-    if (request.after === '') this.#store.note({ at: new Date().toISOString(), by: request.by, action: 'rekey', tenant: '' })
+    if (request.after === '')
+      this.#store.note({ at: new Date().toISOString(), by: request.by, action: 'rekey', tenant: '' })
     return rekey(this.#store, this.#ring, request.after)
   }
 

@@ -11,7 +11,10 @@ const change = JSON.stringify({ secrets: { DATABASE_URL: URL } })
 const directory = (name: string) => env.DIRECTORY.getByName(name)
 /** The keys are a binding of the script, which tests have none of. */
 const withKeys = (name: string, keys: string | undefined) =>
-  runInDurableObject(directory(name), (object) => void Object.assign(Reflect.get(object, 'env') as object, { TENANT_KEYS: keys }))
+  runInDurableObject(
+    directory(name),
+    (object) => void Object.assign(Reflect.get(object, 'env') as object, { TENANT_KEYS: keys }),
+  )
 
 test('a tenant is kept over restarts, its secrets encrypted, and answered to those who do not have it yet', async () => {
   await withKeys('kept', KEYS)
@@ -32,7 +35,10 @@ test('a tenant is kept over restarts, its secrets encrypted, and answered to tho
 
 test('without keys nothing is stored, and what was stored is still read', async () => {
   await withKeys('keyless', undefined)
-  const refused = expect.objectContaining({ code: 'ROCKPOOL_SETTINGS', message: expect.stringContaining('TENANT_KEYS') })
+  const refused = expect.objectContaining({
+    code: 'ROCKPOOL_SETTINGS',
+    message: expect.stringContaining('TENANT_KEYS'),
+  })
   await expect((async () => await directory('keyless').put({ ...asked, change }))()).rejects.toEqual(refused)
   expect((await directory('keyless').names({ v })).tenants).toEqual([])
 })
@@ -46,7 +52,9 @@ test('older code refuses storage that it cannot read', async () => {
 })
 
 test('a message of another version is refused', async () => {
-  await expect((async () => await directory('versions').names({ v: v + 2 }))()).rejects.toMatchObject({ code: 'ROCKPOOL_MESSAGE_VERSION' })
+  await expect((async () => await directory('versions').names({ v: v + 2 }))()).rejects.toMatchObject({
+    code: 'ROCKPOOL_MESSAGE_VERSION',
+  })
 })
 
 test('a class of a later version stores nothing and says so', async () => {

@@ -57,11 +57,14 @@ function tenant() {
   return { calls, state, ports, through, job }
 }
 
-test.each(['suspended', 'active'] as const)('a tenant that becomes %s is told so, and nothing else is done', async (state) => {
-  const { calls, through, job } = tenant()
-  expect(await through(job(state))).toBeNull()
-  expect(calls).toEqual([`standing ${state}`])
-})
+test.each(['suspended', 'active'] as const)(
+  'a tenant that becomes %s is told so, and nothing else is done',
+  async (state) => {
+    const { calls, through, job } = tenant()
+    expect(await through(job(state))).toBeNull()
+    expect(calls).toEqual([`standing ${state}`])
+  },
+)
 
 describe('a deletion', () => {
   const ALL = [

@@ -108,7 +108,10 @@ export class DirectoryStore {
   find(name: string): StoredTenant | null {
     const [row] = this.#db.all('SELECT sealed, record FROM tenants WHERE name = ?', name)
     return row
-      ? { sealed: sealedShape.parse(JSON.parse(text(row, 'sealed'))), record: JSON.parse(text(row, 'record')) as TenantRecord }
+      ? {
+          sealed: sealedShape.parse(JSON.parse(text(row, 'sealed'))),
+          record: JSON.parse(text(row, 'record')) as TenantRecord,
+        }
       : null
   }
 
@@ -145,7 +148,9 @@ export class DirectoryStore {
 
   /** Names after this one, in their order. */
   namesAfter(after: string, limit: number): string[] {
-    return this.#db.all('SELECT name FROM tenants WHERE name > ? ORDER BY name LIMIT ?', after, limit).map((row) => text(row, 'name'))
+    return this.#db
+      .all('SELECT name FROM tenants WHERE name > ? ORDER BY name LIMIT ?', after, limit)
+      .map((row) => text(row, 'name'))
   }
 
   erase(name: string): void {
@@ -173,7 +178,11 @@ export class DirectoryStore {
 
   /** Returns the identities of other tenants that take the same key. Their `key` is a hash of it. */
   identitiesLike(tenant: string, key: string): StoredIdentity[] {
-    const rows = this.#db.all('SELECT tenant, body FROM identities WHERE key = ? AND tenant <> ?', this.#hidden(key), tenant)
+    const rows = this.#db.all(
+      'SELECT tenant, body FROM identities WHERE key = ? AND tenant <> ?',
+      this.#hidden(key),
+      tenant,
+    )
     return rows.map((row) => {
       const { claim, ...identity } = identityShape.parse(JSON.parse(text(row, 'body')))
       return { tenant: text(row, 'tenant'), claim, identity: { ...identity, key } }
@@ -197,12 +206,20 @@ export class DirectoryStore {
   /** Null: it is done. */
   setJob(tenant: string, job: Job | null): void {
     if (job === null) this.#db.run('DELETE FROM jobs WHERE tenant = ?', tenant)
-    else this.#db.run('INSERT OR REPLACE INTO jobs (tenant, due, body) VALUES (?, ?, ?)', tenant, Math.ceil(job.due), JSON.stringify(job))
+    else
+      this.#db.run(
+        'INSERT OR REPLACE INTO jobs (tenant, due, body) VALUES (?, ?, ?)',
+        tenant,
+        Math.ceil(job.due),
+        JSON.stringify(job),
+      )
   }
 
   /** Returns tenants whose jobs are due at a time, in ms since 1970, the longest due first. */
   dueJobs(at: number, limit: number): string[] {
-    return this.#db.all('SELECT tenant FROM jobs WHERE due <= ? ORDER BY due LIMIT ?', at, limit).map((row) => text(row, 'tenant'))
+    return this.#db
+      .all('SELECT tenant FROM jobs WHERE due <= ? ORDER BY due LIMIT ?', at, limit)
+      .map((row) => text(row, 'tenant'))
   }
 
   /** When the next job is due, or null when there is none. */
@@ -229,7 +246,11 @@ export class DirectoryStore {
   }
 
   audit(before: number, limit: number): AuditEntry[] {
-    const rows = this.#db.all('SELECT number, body FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?', before, limit)
+    const rows = this.#db.all(
+      'SELECT number, body FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?',
+      before,
+      limit,
+    )
     return rows.map((row) => ({ number: Number(row.number), ...entryShape.parse(JSON.parse(text(row, 'body'))) }))
   }
 
@@ -240,7 +261,9 @@ export class DirectoryStore {
   #names(): Map<string, NamedTenant> {
     if (this.#named === null) {
       const rows = this.#db.all('SELECT named FROM tenants')
-      this.#named = new Map(rows.map((row) => namedShape.parse(JSON.parse(text(row, 'named')))).map((named) => [named.name, named]))
+      this.#named = new Map(
+        rows.map((row) => namedShape.parse(JSON.parse(text(row, 'named')))).map((named) => [named.name, named]),
+      )
     }
     return this.#named
   }

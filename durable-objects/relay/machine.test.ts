@@ -241,7 +241,8 @@ function busyRelay(streams: number, bucketsOf: (stream: number) => string[], roo
   for (let stream = 0; stream < streams; stream++) machine.streamArrived(stream)
   machine.replicatorArrived()
   machine.receive({ v: 1, type: 'gap', checkpoint: 5, plan: 'p', form: 'name' })
-  for (let stream = 0; stream < streams; stream++) machine.subscribe(stream, { seq: 1, form: 'name', add: bucketsOf(stream), remove: [] })
+  for (let stream = 0; stream < streams; stream++)
+    machine.subscribe(stream, { seq: 1, form: 'name', add: bucketsOf(stream), remove: [] })
   const state = { count: 1, checksum: 1, last: 1 }
   let asked = 0
   /** Answers all questions, the one that `choose` says first. */
@@ -260,17 +261,39 @@ test('I8: a notice costs its buckets and what it concerns, however many streams 
   answerAll(() => 0, 10_000)
   const before = looks()
   const buckets = Array.from({ length: 8_000 }, (_, n): NoticeBucket => [`of nobody ${n}`, 1, 1, 6, null])
-  machine.receive({ v: 1, type: 'notice', previous: 5, checkpoint: 6, plan: 'p', form: 'name', part: 1, parts: 1, buckets })
+  machine.receive({
+    v: 1,
+    type: 'notice',
+    previous: 5,
+    checkpoint: 6,
+    plan: 'p',
+    form: 'name',
+    part: 1,
+    parts: 1,
+    buckets,
+  })
   expect(looks() - before).toBe(0)
   const concerned: NoticeBucket[] = [['of 7', 2, 2, 7, 'ops']]
-  machine.receive({ v: 1, type: 'notice', previous: 6, checkpoint: 7, plan: 'p', form: 'name', part: 1, parts: 1, buckets: concerned })
+  machine.receive({
+    v: 1,
+    type: 'notice',
+    previous: 6,
+    checkpoint: 7,
+    plan: 'p',
+    form: 'name',
+    part: 1,
+    parts: 1,
+    buckets: concerned,
+  })
   expect(looks() - before).toBe(1)
 })
 
 test('I8: whatever the order of answers, each bucket is asked once and every stream is told', () => {
   let seed = 1
   const random = (below: number) => (seed = (seed * 48_271) % 2_147_483_647) % below
-  const { told, answerAll, machine } = busyRelay(2_000, (stream) => Array.from({ length: 60 }, (_, n) => `${stream}/${n}`))
+  const { told, answerAll, machine } = busyRelay(2_000, (stream) =>
+    Array.from({ length: 60 }, (_, n) => `${stream}/${n}`),
+  )
   expect(answerAll(random, 1_000_000)).toBe(120_000)
   expect(told.size).toBe(2_000)
   expect(machine.owing).toBe(false)
@@ -455,7 +478,10 @@ test('streams are told how far a comparison is when it moves and when they come,
     new RelayMachine<string>({
       send: (stream, { checkpoint, comparing, seq, buckets }) => {
         if (seq === null) told.push(`${stream} at ${checkpoint}: ${comparing} ${buckets.length}`)
-        saved.set(stream, { ...(saved.get(stream) ?? { marks: [], toldPlan: null, form: 'name', owing: true }), comparing })
+        saved.set(stream, {
+          ...(saved.get(stream) ?? { marks: [], toldPlan: null, form: 'name', owing: true }),
+          comparing,
+        })
       },
       saveStream: (stream, each) => void saved.set(stream, { ...each, comparing: saved.get(stream)?.comparing }),
       hasCredit: (stream) => credit || stream !== 'slow',
@@ -506,6 +532,16 @@ test('streams are told how far a comparison is when it moves and when they come,
   // A notice is of what is not held.
   hear(5, 0.9)
   told.length = 0
-  machine.receive({ v: 2, type: 'notice', previous: 5, checkpoint: 6, plan: 'p', form: 'name', part: 1, parts: 1, buckets: [] })
+  machine.receive({
+    v: 2,
+    type: 'notice',
+    previous: 5,
+    checkpoint: 6,
+    plan: 'p',
+    form: 'name',
+    part: 1,
+    parts: 1,
+    buckets: [],
+  })
   expect(told).toEqual(['late at 6: undefined 0', 'later at 6: undefined 0'])
 })

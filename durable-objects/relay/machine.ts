@@ -1,7 +1,13 @@
 import { frameName, hashName, isWholeName } from '../../protocol/names.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { BucketState } from '../../protocol/messages/bucket.ts'
-import type { NameForm, NoticeBucket, RelayFrame, ReplicatorFrame, SubscribeFrame } from '../../protocol/messages/relay.ts'
+import type {
+  NameForm,
+  NoticeBucket,
+  RelayFrame,
+  ReplicatorFrame,
+  SubscribeFrame,
+} from '../../protocol/messages/relay.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Closing, RelayPorts, SavedCheckpoint, SavedStream } from './ports.ts'
 import { Questions } from './questions.ts'
@@ -190,10 +196,13 @@ export class RelayMachine<S> {
   subscribe(stream: S, { seq, add, remove, form }: Pick<SubscribeFrame, 'seq' | 'add' | 'remove' | 'form'>): void {
     const s = this.#streams.get(stream)
     if (!s) return
-    if (this.#subscriptions + add.length > this.#room.most) return this.#drop(stream, 'the relay has no room for its buckets', 'full')
+    if (this.#subscriptions + add.length > this.#room.most)
+      return this.#drop(stream, 'the relay has no room for its buckets', 'full')
     s.form = form
     const byHash =
-      form === 'name' || remove.length === 0 ? null : new Map([...s.names].map(([name, each]) => [hashName(each.bucket ?? name), name]))
+      form === 'name' || remove.length === 0
+        ? null
+        : new Map([...s.names].map(([name, each]) => [hashName(each.bucket ?? name), name]))
     for (const called of remove) {
       const name = byHash ? byHash.get(called) : called
       // The stream named the bucket by a hash of version 1, and the name was lost.
@@ -231,7 +240,8 @@ export class RelayMachine<S> {
   replicatorArrived(): boolean {
     if (!this.wants) return false
     this.#parts = []
-    if (this.#checkpoint !== null) this.#ports.saveCheckpoint(this.#checkpoint, this.#plan, [...this.#fenced], this.#comparing)
+    if (this.#checkpoint !== null)
+      this.#ports.saveCheckpoint(this.#checkpoint, this.#plan, [...this.#fenced], this.#comparing)
     return true
   }
 
@@ -481,7 +491,12 @@ export class RelayMachine<S> {
   #save(stream: S, s: StreamState): void {
     const marks = [...s.names.values()].map(({ mark }) => mark)
     s.savedOwing = s.hello !== null || s.seq !== null || s.owed.size > 0
-    this.#ports.saveStream(stream, { marks: [...marks, ...s.lost], toldPlan: s.toldPlan, form: s.form, owing: s.savedOwing })
+    this.#ports.saveStream(stream, {
+      marks: [...marks, ...s.lost],
+      toldPlan: s.toldPlan,
+      form: s.form,
+      owing: s.savedOwing,
+    })
   }
 
   /** Asks for the state of a bucket. Returns false when its name is not known. */

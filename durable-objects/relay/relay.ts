@@ -95,7 +95,13 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       },
       saveCheckpoint: (checkpoint, plan, fenced, comparing) => {
         if (!this.#replicator) return
-        Object.assign(this.#replicator.state, { checkpoint, plan, fenced: fenced.length > 0, fencedMarks: packMarks(fenced), comparing })
+        Object.assign(this.#replicator.state, {
+          checkpoint,
+          plan,
+          fenced: fenced.length > 0,
+          fencedMarks: packMarks(fenced),
+          comparing,
+        })
         this.#saveReplicator()
       },
       ask: (bucket, checkpoint, stale, answer) => {
@@ -115,8 +121,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         void this.#untilAnswered(() => replicatorStub(this.env, this.#placed).attach(request)).then(done)
       },
       committed: (answer) => {
-        void this.#untilAnswered(() => replicatorStub(this.env, this.#placed).committed({ v: MESSAGE_VERSION })).then((committed) =>
-          answer(committed?.checkpoint ?? 0),
+        void this.#untilAnswered(() => replicatorStub(this.env, this.#placed).committed({ v: MESSAGE_VERSION })).then(
+          (committed) => answer(committed?.checkpoint ?? 0),
         )
       },
     }
@@ -249,7 +255,15 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     const { client, server: socket } = socketPair()
     this.ctx.acceptWebSocket(socket, [STREAM])
     const marks = packMarks([])
-    const state: StreamAttachment = { marks, toldPlan: null, owing: true, ...of, sent: 0, received: 0, since: Date.now() }
+    const state: StreamAttachment = {
+      marks,
+      toldPlan: null,
+      owing: true,
+      ...of,
+      sent: 0,
+      received: 0,
+      since: Date.now(),
+    }
     this.#streams.set(socket, state)
     this.#saveStream(socket, state)
     if (this.#linger) clearTimeout(this.#linger)
@@ -261,7 +275,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   }
 
   *#users(): Iterable<[WebSocket, StreamUser]> {
-    for (const [socket, { user, client = '', since }] of this.#streams) if (user !== undefined) yield [socket, { user, client, since }]
+    for (const [socket, { user, client = '', since }] of this.#streams)
+      if (user !== undefined) yield [socket, { user, client, since }]
   }
 
   #end(socket: WebSocket, code: number, reason: string): void {
@@ -285,13 +300,20 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     return new Response(null, {
       status: 101,
       webSocket: client,
-      headers: { 'rockpool-checkpoint': checkpoint === null ? '' : String(checkpoint), 'rockpool-names': 'name', 'rockpool-fences': '1' },
+      headers: {
+        'rockpool-checkpoint': checkpoint === null ? '' : String(checkpoint),
+        'rockpool-names': 'name',
+        'rockpool-fences': '1',
+      },
     })
   }
 
   /** Restores the state from the sockets' attachments after hibernation. */
   #wake(): void {
-    const { marks, streams, replicator, at } = remembered(this.ctx.getWebSockets(STREAM), this.ctx.getWebSockets(REPLICATOR))
+    const { marks, streams, replicator, at } = remembered(
+      this.ctx.getWebSockets(STREAM),
+      this.ctx.getWebSockets(REPLICATOR),
+    )
     this.#marks = marks
     for (const { socket, state } of streams) this.#streams.set(socket, state)
     // The attachment does not say what was acknowledged. With 0 here, the next frame is acknowledged at once, so that
@@ -372,7 +394,11 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   }
 
   #saveReplicator(): void {
-    this.#replicator?.socket.serializeAttachment({ kind: 'replicator', key: this.#marks.key, ...this.#replicator.state })
+    this.#replicator?.socket.serializeAttachment({
+      kind: 'replicator',
+      key: this.#marks.key,
+      ...this.#replicator.state,
+    })
   }
 
   /**
@@ -396,7 +422,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
 }
 
 /** An error that came through RPC keeps its code. */
-const isNoTenant = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_TENANT'
+const isNoTenant = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_TENANT'
 
 function notFound(error: unknown): null {
   if (isNoTenant(error)) return null

@@ -1,6 +1,11 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { CLOSE_BUCKET_FENCED, CLOSE_RELAY_FULL, type NoticeBucket, type RelayFrame } from '../../protocol/messages/relay.ts'
+import {
+  CLOSE_BUCKET_FENCED,
+  CLOSE_RELAY_FULL,
+  type NoticeBucket,
+  type RelayFrame,
+} from '../../protocol/messages/relay.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
@@ -312,7 +317,9 @@ test('streams are looked at by an alarm as long as there are any', async () => {
   expect(await stream.next()).toBe('pong')
   expect(await runInDurableObject(relay, (_relay, state) => state.storage.getAlarm())).not.toBeNull()
   stream.close()
-  await vi.waitFor(async () => expect(await runInDurableObject(relay, (_relay, state) => state.getWebSockets('stream').length)).toBe(0))
+  await vi.waitFor(async () =>
+    expect(await runInDurableObject(relay, (_relay, state) => state.getWebSockets('stream').length)).toBe(0),
+  )
   await runDurableObjectAlarm(relay)
   expect(await runInDurableObject(relay, (_relay, state) => state.storage.getAlarm())).toBeNull()
 })

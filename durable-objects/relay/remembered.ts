@@ -41,7 +41,11 @@ function rememberedStreams(sockets: readonly WebSocket[]): Pick<Remembered, 'mar
     const { form, toldPlan, owing, comparing } = stream
     // All attachments have the same key: it was made when there were none.
     if (streams.length === 0) marks = new Marks(key)
-    streams.push({ socket, state: stream, saved: { marks: unpackMarks(state.marks), toldPlan, form, owing, comparing } })
+    streams.push({
+      socket,
+      state: stream,
+      saved: { marks: unpackMarks(state.marks), toldPlan, form, owing, comparing },
+    })
   }
   return { marks, streams }
 }
@@ -72,7 +76,10 @@ function rememberedReplicator(sockets: readonly WebSocket[], marks: Marks): Pick
  * Returns the marks of fenced buckets, or null when the attachment does not have them, or has them by a key that no
  * stream has any more.
  */
-function fencedIn({ fenced, fencedMarks, key }: Extract<Attachment, { kind: 'replicator' }>, marks: Marks): string[] | null {
+function fencedIn(
+  { fenced, fencedMarks, key }: Extract<Attachment, { kind: 'replicator' }>,
+  marks: Marks,
+): string[] | null {
   if (!fenced) return []
   return fencedMarks && key && marks.isBy(key) ? unpackMarks(fencedMarks) : null
 }

@@ -57,7 +57,13 @@ function slices(): unknown {
   const heap: number[] = []
   for (let slice = 1, last = 0; slice <= 100; slice++) {
     const texts = Array.from({ length: 8_000 }, (_, i) => `${last + i} ${'x'.repeat(200)}`)
-    const batch: NewBatch = { last: last + 8_000, final: false, plan: null, decode, appends: new Map([[1, append(last + 1, texts)]]) }
+    const batch: NewBatch = {
+      last: last + 8_000,
+      final: false,
+      plan: null,
+      decode,
+      appends: new Map([[1, append(last + 1, texts)]]),
+    }
     pipeline.dispatch(outbox.add(batch))
     answer(pipeline)
     last += 8_000
@@ -88,7 +94,13 @@ function recovery(): unknown {
   const answered = answer(pipeline)
   const commit = pipeline.commit(0)
   if (commit) outbox.drop(commit.upTo)
-  return { started, answered, after: reachable() - before, checkpoint: commit?.checkpoint, told: commit?.buckets?.length ?? null }
+  return {
+    started,
+    answered,
+    after: reachable() - before,
+    checkpoint: commit?.checkpoint,
+    told: commit?.buckets?.length ?? null,
+  }
 }
 
 console.log(JSON.stringify(process.argv[2] === 'recovery' ? recovery() : slices()))

@@ -91,22 +91,25 @@ describe('what was committed is in the buckets in the end', () => {
     },
   )
 
-  test.each(SEEDS)('of a stream that ends anywhere, again and again, and delivers everything twice: seed %i', async (seed) => {
-    const world = new World(seed)
-    const random = new Random(seed + 2_000)
-    await world.settle(() => world.replica.copy())
-    const { misbehaviour } = world.database
-    misbehaviour.deliversTwice = random.chance(0.5)
-    let ended = 0
-    for (let round = 0; round < 10; round++) {
-      world.load()
-      misbehaviour.endsAfter = random.int(25)
-      ended += await world.settle(async () => {})
-    }
-    const { wanted, found } = world.compare()
-    expect(found).toEqual(wanted)
-    expect(ended).toBeGreaterThan(0)
-  })
+  test.each(SEEDS)(
+    'of a stream that ends anywhere, again and again, and delivers everything twice: seed %i',
+    async (seed) => {
+      const world = new World(seed)
+      const random = new Random(seed + 2_000)
+      await world.settle(() => world.replica.copy())
+      const { misbehaviour } = world.database
+      misbehaviour.deliversTwice = random.chance(0.5)
+      let ended = 0
+      for (let round = 0; round < 10; round++) {
+        world.load()
+        misbehaviour.endsAfter = random.int(25)
+        ended += await world.settle(async () => {})
+      }
+      const { wanted, found } = world.compare()
+      expect(found).toEqual(wanted)
+      expect(ended).toBeGreaterThan(0)
+    },
+  )
 })
 
 test('a stream that ends after any event of a transaction continues there, slice by slice: nothing is lost or taken in twice', async () => {

@@ -22,9 +22,19 @@ test('I8: slices of a transaction that all buckets have answered leave nothing i
   expect(Math.max(...heap) - Math.min(...heap)).toBeLessThan(2 * MB)
 })
 
-test('I8: an object starts, and sends again what it must, after a crash in a transaction of 1 M appends', LONG, async () => {
-  const result = await run<{ started: number; answered: number; after: number; checkpoint: number; told: number | null }>('recovery', 64)
-  expect(result).toMatchObject({ answered: 1_000_000, checkpoint: 1_000_000, told: 4_000 })
-  expect(result.started).toBeLessThan(16 * MB)
-  expect(result.after).toBeLessThan(4 * MB)
-})
+test(
+  'I8: an object starts, and sends again what it must, after a crash in a transaction of 1 M appends',
+  LONG,
+  async () => {
+    const result = await run<{
+      started: number
+      answered: number
+      after: number
+      checkpoint: number
+      told: number | null
+    }>('recovery', 64)
+    expect(result).toMatchObject({ answered: 1_000_000, checkpoint: 1_000_000, told: 4_000 })
+    expect(result.started).toBeLessThan(16 * MB)
+    expect(result.after).toBeLessThan(4 * MB)
+  },
+)

@@ -62,11 +62,13 @@ export function makeParts(ports: PartsPorts): Parts {
   const { db, clock, deadlineMs, resetReason, durable, callBucket } = ports
   const store = new Store(db, { reset: ports.reset })
   const { state, buckets, definitions, diagnostics, fences, plans, configs, rows, tables } = store
-  if (resetReason !== null) diagnostics.add({ code: 'ROCKPOOL_INTERNAL', reason: `the replicator began anew: ${resetReason}` })
+  if (resetReason !== null)
+    diagnostics.add({ code: 'ROCKPOOL_INTERNAL', reason: `the replicator began anew: ${resetReason}` })
 
   const atomically = <T>(work: () => T): T => store.atomically(work)
   const repeat: Repeat = (call, retry) => untilAnswered(call, { ...retry, deadlineMs })
-  const append = (bucket: string, request: AppendRequest): Promise<BucketState> => callBucket(bucket, (stub) => stub.append(request))
+  const append = (bucket: string, request: AppendRequest): Promise<BucketState> =>
+    callBucket(bucket, (stub) => stub.append(request))
   const ask = <T>(bucket: string, call: (bucket: BucketRpc) => Promise<T>): Promise<T> =>
     answered(() => callBucket(bucket, call), deadlineMs)
   const undeleted = (bucket: string, reason: string) =>
@@ -109,7 +111,11 @@ export function makeParts(ports: PartsPorts): Parts {
     failed: undeleted,
     gone: (numbers) => fences.end(numbers),
   })
-  const batches = new Batches({ store, evaluation: () => deploys.evaluation, touched: (bucket) => tidying.touched(bucket) })
+  const batches = new Batches({
+    store,
+    evaluation: () => deploys.evaluation,
+    touched: (bucket) => tidying.touched(bucket),
+  })
   const care = new Care({ state, durable, failed: (error) => store.reset(error) })
   const verification = new Verification({
     state,

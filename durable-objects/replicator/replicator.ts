@@ -85,7 +85,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async attach(request: Versioned & { relay: string }): Promise<void> {
     await this.#admit(request)
     const { relays, sessions, tenant } = this.#parts
-    if (!request.relay.startsWith(`${tenant().name}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
+    if (!request.relay.startsWith(`${tenant().name}/`))
+      throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
     await asyncFaultPoint('replicator.attach')
     relays.attach(request.relay)
     await sessions.arm()
@@ -113,7 +114,10 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   /** Throws ROCKPOOL_BUCKET_FENCED. */
   #refuseFenced(bucket: string): void {
     if (!this.#parts.store.isFenced(bucket)) return
-    throw new RockpoolError('ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
+    throw new RockpoolError(
+      'ROCKPOOL_BUCKET_FENCED',
+      'the bucket lacks changes, which come later: connect again in a while',
+    )
   }
 
   async plan(request: Versioned & { hash: string }): Promise<string | null> {
@@ -130,7 +134,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return { writeCheckpoint }
   }
 
-  async checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }> {
+  async checkpointRequest(
+    request: Versioned & { user: string; clientId: string; id: string },
+  ): Promise<{ id: string }> {
     await this.#admit(request)
     const { writes, sessions } = this.#parts
     const id = await writes.request(request.user, request.clientId, BigInt(request.id))
@@ -164,7 +170,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async removeBuckets(request: Versioned & { after: number }): Promise<RemovedBuckets> {
     checkVersion(request)
-    return this.#isUnconfirmed ? { removed: 0, after: null, left: 0 } : this.#parts.standing.removeBuckets(request.after)
+    return this.#isUnconfirmed
+      ? { removed: 0, after: null, left: 0 }
+      : this.#parts.standing.removeBuckets(request.after)
   }
 
   async eraseAll(request: Versioned): Promise<void> {
@@ -244,7 +252,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 }
 
-const unconfirmed = (tenant: string) => new RockpoolError('ROCKPOOL_TENANT', `nothing is stored for the tenant ${tenant}`)
+const unconfirmed = (tenant: string) =>
+  new RockpoolError('ROCKPOOL_TENANT', `nothing is stored for the tenant ${tenant}`)
 
 /** Returns the error when newer code has written the storage. Throws any other. */
 function opened(open: () => Wired): Wired | RockpoolError {

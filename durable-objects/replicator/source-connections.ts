@@ -64,6 +64,8 @@ async function inTime<T>(question: () => Promise<T>, deadlineMs: number): Promis
     return await answered(question, deadlineMs)
   } catch (error) {
     if (!(error instanceof Unanswered)) throw error
-    throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${deadlineMs / 1_000} s`, { cause: error })
+    throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${deadlineMs / 1_000} s`, {
+      cause: error,
+    })
   }
 }

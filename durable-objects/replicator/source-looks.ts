@@ -61,7 +61,11 @@ export class SourceLooks {
     const question = async ({ kind, source, call }: SourceAccess) => ({ kind, facts: await source.look(call()) })
     try {
       const { kind, facts } = await connections.ask(question, LOOK_MS)
-      const problem = facts.problem(keptIdentity(kind, store), streamedTo(kind, store), isSettled(before, this.#known()))
+      const problem = facts.problem(
+        keptIdentity(kind, store),
+        streamedTo(kind, store),
+        isSettled(before, this.#known()),
+      )
       return { facts, problem }
     } catch (error) {
       return { facts: knownError(error), problem: null }

@@ -59,7 +59,11 @@ describe('a state that the Directory tells', () => {
     store()
     db.run("INSERT INTO watchers VALUES ('followed', 1)")
     expect(await told('suspended', 2)).toEqual({ streams: 6 })
-    expect([is(), state.aborted, calls]).toEqual(['suspended', 1, ['dismiss acme/main/0', 'dismiss acme/main/1', 'bucket followed']])
+    expect([is(), state.aborted, calls]).toEqual([
+      'suspended',
+      1,
+      ['dismiss acme/main/0', 'dismiss acme/main/1', 'bucket followed'],
+    ])
     expect(await told('suspended', 2)).toEqual({ streams: 6 })
     expect(state.aborted).toBe(1)
     expect(await told('active', 3)).toEqual({ streams: 0 })
@@ -100,8 +104,15 @@ describe('a state that the Directory tells', () => {
 
 test('nothing of a tenant is removed that is not being deleted', async () => {
   const { calls, standing, told } = replicator()
-  const refused = expect.objectContaining({ code: 'ROCKPOOL_TENANT_CONFLICT', message: expect.stringMatching(/is not being deleted/) })
-  const tried = () => [standing().leaveSource(), standing().removeBuckets(0), standing().eraseAll(() => calls.push('before'))]
+  const refused = expect.objectContaining({
+    code: 'ROCKPOOL_TENANT_CONFLICT',
+    message: expect.stringMatching(/is not being deleted/),
+  })
+  const tried = () => [
+    standing().leaveSource(),
+    standing().removeBuckets(0),
+    standing().eraseAll(() => calls.push('before')),
+  ]
   for (const each of tried()) await expect(each).rejects.toEqual(refused)
   await told('suspended', 2)
   calls.length = 0

@@ -23,7 +23,12 @@ interface ObjectCalls {
 
 /** What is used of the runtime. */
 interface ObjectRuntime {
-  storage: { setAlarm(at: number): Promise<void>; deleteAlarm(): Promise<void>; deleteAll(): Promise<void>; sync(): Promise<void> }
+  storage: {
+    setAlarm(at: number): Promise<void>
+    deleteAlarm(): Promise<void>
+    deleteAll(): Promise<void>
+    sync(): Promise<void>
+  }
   abort(reason: string): void
   blockConcurrencyWhile<T>(work: () => Promise<T>): Promise<T>
 }
@@ -41,7 +46,10 @@ export interface StandingPorts extends ObjectCalls {
 
 /** What every call is answered while the tenant is not active. */
 export const notServed = (tenant: string, standing: Standing): RockpoolError =>
-  new RockpoolError('ROCKPOOL_TENANT', `the tenant ${tenant} is ${standing === 'suspended' ? 'suspended' : 'being deleted'}`)
+  new RockpoolError(
+    'ROCKPOOL_TENANT',
+    `the tenant ${tenant} is ${standing === 'suspended' ? 'suspended' : 'being deleted'}`,
+  )
 
 /** Returns whether storage was ever used. Asking creates nothing. */
 export const isUsed = (db: Pick<Database, 'all'>): boolean =>
@@ -64,7 +72,8 @@ export class TenantStanding {
     const before = stored.get('standing')
     // A call of before that came late: the Directory has asked for something else since. From a deletion there is no
     // way back.
-    if (version < stored.get('standingVersion') || (before === 'deleting' && state !== 'deleting')) return { streams: 0 }
+    if (version < stored.get('standingVersion') || (before === 'deleting' && state !== 'deleting'))
+      return { streams: 0 }
     if (before !== state || version !== stored.get('standingVersion')) {
       store.atomically(() => {
         stored.set('standing', state)
@@ -145,7 +154,10 @@ export class TenantStanding {
     const { store, tenant } = this.#ports
     const standing = store.state.get('standing')
     if (standing !== 'deleting')
-      throw new RockpoolError('ROCKPOOL_TENANT_CONFLICT', `the tenant ${tenant} is ${standing}, and is not being deleted`)
+      throw new RockpoolError(
+        'ROCKPOOL_TENANT_CONFLICT',
+        `the tenant ${tenant} is ${standing}, and is not being deleted`,
+      )
   }
 }
 
@@ -155,8 +167,16 @@ export class TenantStanding {
  * in the table stay until the replicator itself is erased, because a second round follows. Rejects when one does not
  * answer.
  */
-export async function removeBuckets(db: Database, { bucket }: Pick<ObjectCalls, 'bucket'>, after: number): Promise<RemovedBuckets> {
-  const page = db.all('SELECT number, name FROM buckets WHERE number > ? ORDER BY number LIMIT ?', after, BUCKETS_A_CALL)
+export async function removeBuckets(
+  db: Database,
+  { bucket }: Pick<ObjectCalls, 'bucket'>,
+  after: number,
+): Promise<RemovedBuckets> {
+  const page = db.all(
+    'SELECT number, name FROM buckets WHERE number > ? ORDER BY number LIMIT ?',
+    after,
+    BUCKETS_A_CALL,
+  )
   const last = page.at(-1)
   if (last === undefined) return removeDropped(db, { bucket }, after)
   const names = page.map((row) => String(row.name))
@@ -165,12 +185,21 @@ export async function removeBuckets(db: Database, { bucket }: Pick<ObjectCalls, 
   return { removed: names.length, after: Number(last.number), left: Number(left?.n ?? 0) }
 }
 
-async function removeDropped(db: Database, { bucket }: Pick<ObjectCalls, 'bucket'>, after: number): Promise<RemovedBuckets> {
+async function removeDropped(
+  db: Database,
+  { bucket }: Pick<ObjectCalls, 'bucket'>,
+  after: number,
+): Promise<RemovedBuckets> {
   const page = db.all('SELECT recorded, due, name FROM removals LIMIT ?', BUCKETS_A_CALL)
   const names = page.map((row) => String(row.name))
   await inTurn(names, (name) => erase(bucket, name))
   for (const { recorded, due, name } of page) {
-    db.run('DELETE FROM removals WHERE recorded = ? AND due = ? AND name = ?', Number(recorded), Number(due), String(name))
+    db.run(
+      'DELETE FROM removals WHERE recorded = ? AND due = ? AND name = ?',
+      Number(recorded),
+      Number(due),
+      String(name),
+    )
   }
   return { removed: names.length, after: names.length < BUCKETS_A_CALL ? null : after, left: 0 }
 }

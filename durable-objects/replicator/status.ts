@@ -1,6 +1,12 @@
 import type { SourceKind } from '../../sources/source.ts'
 import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
-import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings, SourceStatus } from '../../protocol/messages/status.ts'
+import type {
+  ReplicatorState,
+  ReplicatorStatus,
+  SlotStatus,
+  SourceSettings,
+  SourceStatus,
+} from '../../protocol/messages/status.ts'
 import type { ReplicationSettings } from '../../tenants/replication.ts'
 import { keptIdentity, streamedTo } from './session/kept-state.ts'
 import { refusedTables } from './session/refused-tables.ts'
@@ -102,7 +108,11 @@ const REFUSALS: ReadonlySet<string> = new Set([
   'ROCKPOOL_SOURCE_TLS',
 ])
 
-function stateOf({ store, sessions, isLive }: StatusParts, session: SessionStatus | null, next: number | null): ReplicatorState {
+function stateOf(
+  { store, sessions, isLive }: StatusParts,
+  session: SessionStatus | null,
+  next: number | null,
+): ReplicatorState {
   const { state, tables } = store
   const code = sessions.failing?.code
   if (code !== undefined && REFUSALS.has(code)) return 'refused'
@@ -134,7 +144,11 @@ function skippedRows({ counts, recent }: DiagnosticsStatus): ReplicatorStatus['s
 }
 
 /** Returns what operators see of the source, which includes neither user nor password. */
-function sourceStatus({ store, health, looks }: StatusParts, session: SessionStatus | null, { kind, source, isFresh }: AskedForStatus) {
+function sourceStatus(
+  { store, health, looks }: StatusParts,
+  session: SessionStatus | null,
+  { kind, source, isFresh }: AskedForStatus,
+) {
   const { position } = streamedTo(kind, store)
   const shown = position && kind.show(position)
   const { last } = looks
@@ -143,7 +157,10 @@ function sourceStatus({ store, health, looks }: StatusParts, session: SessionSta
   const status: SourceStatus = {
     kind: kind.name,
     position: shown?.text ?? null,
-    lag: lag && { ...(lag.bytes !== undefined && { bytes: lag.bytes }), ...(lag.seconds !== undefined && { seconds: lag.seconds }) },
+    lag: lag && {
+      ...(lag.bytes !== undefined && { bytes: lag.bytes }),
+      ...(lag.seconds !== undefined && { seconds: lag.seconds }),
+    },
     health: state,
     settings: source && sourceSettings(kind, store, source),
     look: last?.look ?? null,

@@ -78,7 +78,10 @@ export function wire({ ctx, env, name }: Wiring): Wired {
         await connections.ask(({ source, call }) => source.mark(marks.sign(content), call()))
       } catch (error) {
         // What the database says is for operators, and not for clients.
-        diagnostics.add({ code: 'ROCKPOOL_WRITE_CHECKPOINT', reason: error instanceof Error ? error.message : String(error) })
+        diagnostics.add({
+          code: 'ROCKPOOL_WRITE_CHECKPOINT',
+          reason: error instanceof Error ? error.message : String(error),
+        })
         throw error
       }
     },

@@ -18,6 +18,12 @@ export function* cut(texts: readonly string[], most: number): Iterable<NewOps> {
       length += text.length + 1
     }
     const checksum = group.reduce((sum, text) => addChecksums(sum, opChecksumOf(text)), 0)
-    yield { first: opIdOf(group[0] ?? ''), last: opIdOf(group.at(-1) ?? ''), count: group.length, checksum, body: group.join(',') }
+    yield {
+      first: opIdOf(group[0] ?? ''),
+      last: opIdOf(group.at(-1) ?? ''),
+      count: group.length,
+      checksum,
+      body: group.join(','),
+    }
   }
 }

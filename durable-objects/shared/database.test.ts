@@ -19,7 +19,9 @@ test('older code opens a storage as long as no step that it lacks breaks the for
   const before = db.all('SELECT * FROM migrations')
   migrate(db, steps.slice(0, 3))
   for (const older of [0, 1, 2]) {
-    expect(() => migrate(db, [...steps.slice(0, older)])).toThrow(expect.objectContaining({ code: 'ROCKPOOL_STORAGE_NEWER' }))
+    expect(() => migrate(db, [...steps.slice(0, older)])).toThrow(
+      expect.objectContaining({ code: 'ROCKPOOL_STORAGE_NEWER' }),
+    )
   }
   expect(db.all('SELECT * FROM migrations')).toEqual(before)
   expect(tables(db)).toEqual(['a', 'b', 'c', 'migrations'])

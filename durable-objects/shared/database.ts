@@ -31,7 +31,8 @@ export function migrate(db: Database, steps: readonly Step[]): number {
   const made = db.all("SELECT sql FROM sqlite_master WHERE name = 'migrations'")[0]?.sql
   // Storage from before the column `reads` existed.
   const refuses = made === undefined || String(made).includes('reads')
-  if (made === undefined) db.run('CREATE TABLE migrations (version INTEGER PRIMARY KEY, reads INTEGER NOT NULL DEFAULT 0)')
+  if (made === undefined)
+    db.run('CREATE TABLE migrations (version INTEGER PRIMARY KEY, reads INTEGER NOT NULL DEFAULT 0)')
   const reads = refuses ? highest(db, 'reads') : 0
   if (reads > steps.length) {
     const reason = `the stored data needs code that knows ${reads} migration steps, and this code knows ${steps.length}`

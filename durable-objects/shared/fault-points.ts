@@ -111,7 +111,9 @@ export type FaultPoint = keyof typeof FAULT_POINTS
 const UNASKED: ReadonlySet<FaultPoint> = new Set<FaultPoint>(['change.apply'])
 
 /** The points at which code may wait. */
-export type AsyncFaultPoint = { [P in FaultPoint]: 'delay' extends (typeof FAULT_POINTS)[P][number] ? P : never }[FaultPoint]
+export type AsyncFaultPoint = {
+  [P in FaultPoint]: 'delay' extends (typeof FAULT_POINTS)[P][number] ? P : never
+}[FaultPoint]
 
 /** What the fault affects, when that is not the replicator and its connections to Postgres. */
 export interface FaultTarget {
@@ -187,7 +189,8 @@ class Faults {
 
   async hitAsync(point: FaultPoint, target: FaultTarget | undefined): Promise<void> {
     const kind = this.#due(point, target)
-    if (kind === 'delay') await new Promise((resolve) => setTimeout(resolve, this.#settings.delayMs * (0.5 + this.#next())))
+    if (kind === 'delay')
+      await new Promise((resolve) => setTimeout(resolve, this.#settings.delayMs * (0.5 + this.#next())))
     else if (kind === 'hang') await new Promise<never>(() => {})
     else if (kind !== null) this.#do(point, kind, target)
   }
@@ -204,7 +207,11 @@ class Faults {
     if (points ? !points.includes(point) : UNASKED.has(point)) return null
     if (at !== undefined && target?.at !== at) return null
     let schedule = this.#schedules.get(point)
-    if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))
+    if (!schedule)
+      this.#schedules.set(
+        point,
+        (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }),
+      )
     if (++schedule.hits < schedule.next || schedule.fired >= (most ?? Infinity)) return null
     const later = Math.floor(((0.5 + this.#next()) * (fading ? schedule.hits + 1 : 1)) / rate / 2)
     schedule.next = schedule.hits + 1 + (schedule.fired + 1 < eager ? 0 : later)

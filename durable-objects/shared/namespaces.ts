@@ -17,13 +17,16 @@ const LOCAL = 'Jurisdiction restrictions are not implemented in workerd'
 export type Placed = Pick<Tenant, 'name' | 'place'>
 
 /** Returns the replicator of a tenant. Throws ROCKPOOL_SETTINGS, as the others do. */
-export const replicatorStub = (env: Environment, tenant: Placed) => stubOf(tenant.place, env.REPLICATOR, replicatorName(tenant.name))
+export const replicatorStub = (env: Environment, tenant: Placed) =>
+  stubOf(tenant.place, env.REPLICATOR, replicatorName(tenant.name))
 
 /** Returns a bucket by the name of its object: see `bucketObjectName`. */
-export const bucketStub = (env: Environment, { place }: Pick<Placed, 'place'>, name: string) => stubOf(place, env.BUCKET, name)
+export const bucketStub = (env: Environment, { place }: Pick<Placed, 'place'>, name: string) =>
+  stubOf(place, env.BUCKET, name)
 
 /** Returns a relay by the name of its object: see `relayName`. */
-export const relayStub = (env: Environment, { place }: Pick<Placed, 'place'>, name: string) => stubOf(place, env.RELAY, name)
+export const relayStub = (env: Environment, { place }: Pick<Placed, 'place'>, name: string) =>
+  stubOf(place, env.RELAY, name)
 
 /**
  * Returns the tenant of an object, for stubs of its other objects. They are in the jurisdiction of the object itself,
@@ -39,7 +42,10 @@ export function placedAt(env: Environment, { id }: Pick<DurableObjectState, 'id'
       },
     }
   }
-  return { name, place: { location: null, jurisdiction: JURISDICTIONS.find((each) => each === id.jurisdiction) ?? null } }
+  return {
+    name,
+    place: { location: null, jurisdiction: JURISDICTIONS.find((each) => each === id.jurisdiction) ?? null },
+  }
 }
 
 /**

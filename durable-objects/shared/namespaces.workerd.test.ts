@@ -51,7 +51,9 @@ test('only the local runtime, which has no jurisdictions, makes objects without'
 test('a place that is not known names no object', () => {
   const { asked, binding } = namespace()
   const env = { REPLICATOR: binding, LOCATION: 'mars' } as unknown as Environment
-  expect(() => replicatorStub(env, tenantOf({ LOCATION: 'mars' }))).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
+  expect(() => replicatorStub(env, tenantOf({ LOCATION: 'mars' }))).toThrow(
+    expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }),
+  )
   expect(asked).toEqual([])
 })
 

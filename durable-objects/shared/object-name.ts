@@ -8,5 +8,8 @@ import { RockpoolError } from '../../protocol/errors.ts'
  */
 export function objectName({ id }: Pick<DurableObjectState, 'id'>): string {
   if (id.name !== undefined && id.name !== '') return id.name
-  throw new RockpoolError('ROCKPOOL_INTERNAL', 'the runtime did not give this object its name, and it does nothing without one')
+  throw new RockpoolError(
+    'ROCKPOOL_INTERNAL',
+    'the runtime did not give this object its name, and it does nothing without one',
+  )
 }

@@ -21,13 +21,20 @@ test.each([
   const refused = () => placementOf(settings)
   expect(refused).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
   expect(refused).toThrow(message)
-  expect(() => replicationSettings({ DATABASE_URL: 'postgres://a@b/c', SYNC_CONFIG: 'x', ...settings }, '')).toThrow(message)
+  expect(() => replicationSettings({ DATABASE_URL: 'postgres://a@b/c', SYNC_CONFIG: 'x', ...settings }, '')).toThrow(
+    message,
+  )
 })
 
 test('the settings of a tenant have it', () => {
   for (const location of LOCATIONS)
     for (const jurisdiction of JURISDICTIONS) {
-      const bindings = { DATABASE_URL: 'postgres://a@b/c', SYNC_CONFIG: 'x', LOCATION: location, JURISDICTION: jurisdiction }
+      const bindings = {
+        DATABASE_URL: 'postgres://a@b/c',
+        SYNC_CONFIG: 'x',
+        LOCATION: location,
+        JURISDICTION: jurisdiction,
+      }
       expect(replicationSettings(bindings, '')).toMatchObject({ location, jurisdiction })
       expect(placementOf(bindings)).toEqual({ location, jurisdiction })
     }
@@ -42,7 +49,11 @@ test('no other source makes a stub, or holds a namespace', async () => {
       if (!path.endsWith('.ts') || path.endsWith('.test.ts') || path.endsWith('.d.ts')) continue
       looked++
       const text = await readFile(join(root, path), 'utf8')
-      if (/\b(getByName|idFromName|idFromString|newUniqueId|jurisdiction)\(|\benv\??\.(REPLICATOR|BUCKET|RELAY)\b/.test(text))
+      if (
+        /\b(getByName|idFromName|idFromString|newUniqueId|jurisdiction)\(|\benv\??\.(REPLICATOR|BUCKET|RELAY)\b/.test(
+          text,
+        )
+      )
         found.push(path)
     }
   }

@@ -7,9 +7,14 @@ export const LOCATIONS = ['wnam', 'enam', 'sam', 'weur', 'eeur', 'apac', 'oc', '
 export const JURISDICTIONS = ['eu', 'fedramp', 'us'] as const
 
 export const PLACEMENT = {
-  LOCATION: ofScript(optional(oneOf(LOCATIONS), 'the region nearest to the database; a hint that counts when an object is created')),
+  LOCATION: ofScript(
+    optional(oneOf(LOCATIONS), 'the region nearest to the database; a hint that counts when an object is created'),
+  ),
   JURISDICTION: ofScript(
-    optional(oneOf(JURISDICTIONS), 'where all objects must run and store. Changing it names other objects, which begin empty'),
+    optional(
+      oneOf(JURISDICTIONS),
+      'where all objects must run and store. Changing it names other objects, which begin empty',
+    ),
   ),
 }
 

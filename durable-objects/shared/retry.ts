@@ -86,7 +86,10 @@ export interface Retry {
  * have been carried out. Each attempt must make a new stub, because a stub whose object was reset stays broken. Returns
  * null as soon as `wanted` returns false.
  */
-export function untilAnswered<T>(call: (attempt: Attempt) => Promise<T>, retry: Retry & { wanted: () => boolean }): Promise<T | null>
+export function untilAnswered<T>(
+  call: (attempt: Attempt) => Promise<T>,
+  retry: Retry & { wanted: () => boolean },
+): Promise<T | null>
 export function untilAnswered<T>(call: (attempt: Attempt) => Promise<T>, retry: Retry): Promise<T>
 export async function untilAnswered<T>(
   call: (attempt: Attempt) => Promise<T>,
@@ -125,6 +128,7 @@ export function waitMs(
   random: () => number = Math.random,
 ): number {
   const overloaded = error instanceof Error && 'overloaded' in error && error.overloaded === true
-  const wait = Math.min(firstMs * 2 ** Math.min(attempts - 1, MAX_DOUBLINGS), maxMs) * (overloaded ? OVERLOADED_FACTOR : 1)
+  const wait =
+    Math.min(firstMs * 2 ** Math.min(attempts - 1, MAX_DOUBLINGS), maxMs) * (overloaded ? OVERLOADED_FACTOR : 1)
   return wait * (0.5 + random())
 }

@@ -4,5 +4,8 @@ import { MESSAGE_VERSION, understands, type Versioned } from '../../protocol/ver
 /** Throws ROCKPOOL_MESSAGE_VERSION for a message that this code does not understand. */
 export function checkVersion(message: Versioned): void {
   if (understands(message.v)) return
-  throw new RockpoolError('ROCKPOOL_MESSAGE_VERSION', `message version ${message.v} is not understood; this is version ${MESSAGE_VERSION}`)
+  throw new RockpoolError(
+    'ROCKPOOL_MESSAGE_VERSION',
+    `message version ${message.v} is not understood; this is version ${MESSAGE_VERSION}`,
+  )
 }

@@ -6,7 +6,9 @@ const NAMES = ['127.0.0.1', 'localhost', '[::1]']
  * 127.0.0.1 (DNS rebinding), and its scripts could then read all answers, but the browser sends that name in `Host`.
  */
 export function isOwnHost(host: string | undefined, port: number): boolean {
-  return NAMES.some((name) => host?.toLowerCase() === `${name}:${port}` || (port === 80 && host?.toLowerCase() === name))
+  return NAMES.some(
+    (name) => host?.toLowerCase() === `${name}:${port}` || (port === 80 && host?.toLowerCase() === name),
+  )
 }
 
 /** Allows scripts, SQLite and styles of this server, connections to Rockpool and to itself, and no frames. */

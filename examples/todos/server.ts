@@ -41,7 +41,12 @@ export async function startExample(options: ExampleOptions): Promise<{ url: stri
   app.use(async (c, next) => {
     if (!isOwnHost(c.req.header('host'), port)) {
       return c.json(
-        { error: { code: 'wrong_host', message: `this server is http://127.0.0.1:${port}, and answers to no other name` } },
+        {
+          error: {
+            code: 'wrong_host',
+            message: `this server is http://127.0.0.1:${port}, and answers to no other name`,
+          },
+        },
         421,
       )
     }
@@ -52,7 +57,8 @@ export async function startExample(options: ExampleOptions): Promise<{ url: stri
 
   app.post('/api/token', async (c) => {
     const parsed = z.object({ user: z.enum(USERS) }).safeParse(await c.req.json().catch(() => null))
-    if (!parsed.success) return c.json({ error: { code: 'unknown_user', message: `user must be one of ${USERS.join(', ')}` } }, 400)
+    if (!parsed.success)
+      return c.json({ error: { code: 'unknown_user', message: `user must be one of ${USERS.join(', ')}` } }, 400)
     const token = await new SignJWT({})
       .setProtectedHeader({ alg: 'HS256' })
       .setSubject(parsed.data.user)
@@ -65,14 +71,18 @@ export async function startExample(options: ExampleOptions): Promise<{ url: stri
 
   app.post('/api/upload', async (c) => {
     const token = /^Bearer (\S+)$/.exec(c.req.header('authorization') ?? '')?.[1] ?? ''
-    const verified = await jwtVerify(token, key, { algorithms: ['HS256'], audience: jwtAudience.split(',') }).catch(() => null)
+    const verified = await jwtVerify(token, key, { algorithms: ['HS256'], audience: jwtAudience.split(',') }).catch(
+      () => null,
+    )
     const user = verified?.payload.sub
-    if (user === undefined) return c.json({ error: { code: 'unauthorized', message: 'the token is missing or not valid' } }, 401)
+    if (user === undefined)
+      return c.json({ error: { code: 'unauthorized', message: 'the token is missing or not valid' } }, 401)
     try {
       await applyUpload(sql, user, await c.req.json().catch(() => null))
       return c.json({ ok: true })
     } catch (error) {
-      if (error instanceof Rejected) return c.json({ error: { code: error.code, message: error.message } }, error.status)
+      if (error instanceof Rejected)
+        return c.json({ error: { code: error.code, message: error.message } }, error.status)
       // This is not the client's fault, so it tries again.
       console.error('an upload failed', error)
       return c.json({ error: { code: 'unavailable', message: 'try again later' } }, 503)
@@ -128,8 +138,14 @@ async function pageFiles(endpoint: string): Promise<Map<string, PageFile>> {
     files.set(path, { body: new Uint8Array(contents), type: 'text/javascript; charset=utf-8' })
   const wasm = join(resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm'))
   files.set('/sqlite3.wasm', { body: new Uint8Array(await readFile(wasm)), type: 'application/wasm' })
-  files.set('/index.html', { body: new Uint8Array(await readFile(join(page, 'index.html'))), type: 'text/html; charset=utf-8' })
-  files.set('/style.css', { body: new Uint8Array(await readFile(join(page, 'style.css'))), type: 'text/css; charset=utf-8' })
+  files.set('/index.html', {
+    body: new Uint8Array(await readFile(join(page, 'index.html'))),
+    type: 'text/html; charset=utf-8',
+  })
+  files.set('/style.css', {
+    body: new Uint8Array(await readFile(join(page, 'style.css'))),
+    type: 'text/css; charset=utf-8',
+  })
   const icon = { body: new Uint8Array(await readFile(join(page, 'favicon.svg'))), type: 'image/svg+xml' }
   files.set('/favicon.svg', icon)
   // Browsers request this without a link to it: Safari does, and others for a URL that is not a page.

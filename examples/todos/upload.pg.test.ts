@@ -16,7 +16,13 @@ beforeAll(async () => {
   postgres = await startPostgres()
   await prepareDatabase(postgres.url)
   const secret = newSecret()
-  example = await startExample({ port: 0, databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: 'a', endpoint: 'http://127.0.0.1:1' })
+  example = await startExample({
+    port: 0,
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: 'a',
+    endpoint: 'http://127.0.0.1:1',
+  })
 })
 afterAll(async () => {
   await example?.close()
@@ -27,8 +33,18 @@ let transaction = 0
 const upload = (user: string, ...ops: unknown[]) =>
   applyUpload(postgres.sql(), user, { client_id: 'c', transaction_id: ++transaction, ops })
 
-const list = (id: string, name: string, owner: string) => ({ op: 'put', table: 'lists', id, data: { name, owner_id: owner } })
-const todo = (id: string, listId: string, title: string) => ({ op: 'put', table: 'todos', id, data: { list_id: listId, title } })
+const list = (id: string, name: string, owner: string) => ({
+  op: 'put',
+  table: 'lists',
+  id,
+  data: { name, owner_id: owner },
+})
+const todo = (id: string, listId: string, title: string) => ({
+  op: 'put',
+  table: 'todos',
+  id,
+  data: { list_id: listId, title },
+})
 
 /** Bob has written the row and not committed when Alice looks for it; he commits while she waits for him. */
 async function race(insert: string, alice: () => Promise<void>): Promise<unknown> {
@@ -40,7 +56,8 @@ async function race(insert: string, alice: () => Promise<void>): Promise<unknown
     (error: unknown) => error,
   )
   await until('Alice to wait for Bob', async () => {
-    const [row] = await postgres.sql()`select count(*)::int as n from pg_stat_activity where wait_event = 'transactionid'`
+    const [row] =
+      await postgres.sql()`select count(*)::int as n from pg_stat_activity where wait_event = 'transactionid'`
     return row?.n === 1
   })
   await bob`commit`
@@ -56,16 +73,21 @@ describe('two people upload a row of the same id', () => {
     )
     expect(outcome).toBeInstanceOf(Rejected)
     expect(outcome).toMatchObject({ status: 403, code: 'forbidden' })
-    expect(await postgres.sql()`select name, owner_id from lists where id = ${id}`).toEqual([{ name: 'of Bob', owner_id: 'bob' }])
+    expect(await postgres.sql()`select name, owner_id from lists where id = ${id}`).toEqual([
+      { name: 'of Bob', owner_id: 'bob' },
+    ])
   })
 
   test('a todo stays in the list of whom it is', async () => {
     const id = randomUUID()
-    const outcome = await race(`insert into todos (id, list_id, title, owner_id) values ('${id}', '${BOBS_LIST}', 'of Bob', '')`, () =>
-      upload('alice', todo(id, SHARED_LIST, 'of Alice')),
+    const outcome = await race(
+      `insert into todos (id, list_id, title, owner_id) values ('${id}', '${BOBS_LIST}', 'of Bob', '')`,
+      () => upload('alice', todo(id, SHARED_LIST, 'of Alice')),
     )
     expect(outcome).toMatchObject({ status: 403, code: 'forbidden' })
-    expect(await postgres.sql()`select title, list_id::text from todos where id = ${id}`).toEqual([{ title: 'of Bob', list_id: BOBS_LIST }])
+    expect(await postgres.sql()`select title, list_id::text from todos where id = ${id}`).toEqual([
+      { title: 'of Bob', list_id: BOBS_LIST },
+    ])
   })
 
   test('the same person may write it twice', async () => {
@@ -77,14 +99,21 @@ describe('two people upload a row of the same id', () => {
 })
 
 /** `fetch` does not let `Host` be chosen. */
-function get(path: string, host: string, method = 'GET'): Promise<{ status: number; headers: Record<string, unknown>; body: string }> {
+function get(
+  path: string,
+  host: string,
+  method = 'GET',
+): Promise<{ status: number; headers: Record<string, unknown>; body: string }> {
   return new Promise((resolve, reject) => {
     const { port } = new URL(example.url)
-    const sent = request({ host: '127.0.0.1', port, path, method, headers: { host, 'content-type': 'application/json' } }, (response) => {
-      let body = ''
-      response.on('data', (text: Buffer) => (body += text.toString()))
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }))
-    })
+    const sent = request(
+      { host: '127.0.0.1', port, path, method, headers: { host, 'content-type': 'application/json' } },
+      (response) => {
+        let body = ''
+        response.on('data', (text: Buffer) => (body += text.toString()))
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }))
+      },
+    )
     sent.once('error', reject)
     sent.end(method === 'POST' ? '{"user": "alice"}' : undefined)
   })
@@ -93,14 +122,24 @@ function get(path: string, host: string, method = 'GET'): Promise<{ status: numb
 describe('the server answers to its own names only', () => {
   test('a name that somebody else has given to this address gets no page and no token', async () => {
     const { port } = new URL(example.url)
-    for (const host of [`attacker.example:${port}`, 'attacker.example', `localhost.attacker.example:${port}`, '127.0.0.1:1', `127.0.0.1`]) {
+    for (const host of [
+      `attacker.example:${port}`,
+      'attacker.example',
+      `localhost.attacker.example:${port}`,
+      '127.0.0.1:1',
+      `127.0.0.1`,
+    ]) {
       for (const [path, method] of [
         ['/', 'GET'],
         ['/api/token', 'POST'],
         ['/api/upload', 'POST'],
       ] as const) {
         const { status, body } = await get(path, host, method)
-        expect([host, status, JSON.parse(body)]).toEqual([host, 421, { error: { code: 'wrong_host', message: expect.any(String) } }])
+        expect([host, status, JSON.parse(body)]).toEqual([
+          host,
+          421,
+          { error: { code: 'wrong_host', message: expect.any(String) } },
+        ])
       }
     }
     for (const host of [`127.0.0.1:${port}`, `LOCALHOST:${port}`, `[::1]:${port}`]) {

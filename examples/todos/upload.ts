@@ -56,7 +56,8 @@ export async function applyUpload(sql: Sql, user: string, json: unknown): Promis
   const { client_id, transaction_id, ops } = parsed.data
   try {
     await sql.begin(async (tx) => {
-      const first = await tx`INSERT INTO uploads (user_id, client_id, transaction_id) VALUES (${user}, ${client_id}, ${transaction_id})
+      const first =
+        await tx`INSERT INTO uploads (user_id, client_id, transaction_id) VALUES (${user}, ${client_id}, ${transaction_id})
         ON CONFLICT DO NOTHING`
       if (first.count === 0) return
       for (const each of ops) await applyOp(tx, user, each)
@@ -75,7 +76,11 @@ async function applyOp(tx: TransactionSql, user: string, each: Op): Promise<void
   return each.op === 'delete' ? deleteTodo(tx, user, each.id) : writeTodo(tx, user, each)
 }
 
-async function writeList(tx: TransactionSql, user: string, each: Extract<Op, { table: 'lists'; op: 'put' | 'patch' }>): Promise<void> {
+async function writeList(
+  tx: TransactionSql,
+  user: string,
+  each: Extract<Op, { table: 'lists'; op: 'put' | 'patch' }>,
+): Promise<void> {
   const known = await ownerOf(tx, each.id)
   if (known !== null && known.owner_id !== user) throw forbidden('this list belongs to somebody else')
   const { name, owner_id, shared } = each.data
@@ -100,9 +105,14 @@ async function deleteList(tx: TransactionSql, user: string, listId: string): Pro
 }
 
 /** Everybody may change the todos of a shared list. */
-async function writeTodo(tx: TransactionSql, user: string, each: Extract<Op, { table: 'todos'; op: 'put' | 'patch' }>): Promise<void> {
+async function writeTodo(
+  tx: TransactionSql,
+  user: string,
+  each: Extract<Op, { table: 'todos'; op: 'put' | 'patch' }>,
+): Promise<void> {
   const [known] = await tx<{ list_id: string }[]>`SELECT list_id FROM todos WHERE id = ${each.id}`
-  for (const listId of new Set([known?.list_id, each.data.list_id])) if (listId !== undefined) await mayEdit(tx, user, listId)
+  for (const listId of new Set([known?.list_id, each.data.list_id]))
+    if (listId !== undefined) await mayEdit(tx, user, listId)
   const { list_id, title, done } = each.data
   if (each.op === 'put') {
     const written = await tx`INSERT INTO todos (id, list_id, title, done, owner_id)
@@ -131,7 +141,9 @@ async function mayEdit(tx: TransactionSql, user: string, listId: string): Promis
 }
 
 async function ownerOf(tx: TransactionSql, listId: string): Promise<{ owner_id: string; shared: boolean } | null> {
-  const [row] = await tx<{ owner_id: string; shared: boolean }[]>`SELECT owner_id, shared FROM lists WHERE id = ${listId} FOR UPDATE`
+  const [row] = await tx<
+    { owner_id: string; shared: boolean }[]
+  >`SELECT owner_id, shared FROM lists WHERE id = ${listId} FOR UPDATE`
   return row ?? null
 }
 

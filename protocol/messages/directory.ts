@@ -25,7 +25,8 @@ export interface NamesAnswer {
  * `record`: a `TenantRecord`, and its secrets as they are stored: encrypted, by the names of their settings. `same`:
  * the caller's version is the newest one. `none`: there is no such tenant.
  */
-export type RecordAnswer = { kind: 'record'; record: string; sealed: Record<string, string> } | { kind: 'same' } | { kind: 'none' }
+export type RecordAnswer =
+  { kind: 'record'; record: string; sealed: Record<string, string> } | { kind: 'same' } | { kind: 'none' }
 
 /**
  * What is being done so that all objects of a tenant know its state. `telling`: the replicator ends sessions and

@@ -107,10 +107,12 @@ export type RelayFrame = z.infer<typeof update>
 // newer code.
 
 /** Parses a frame that a relay received from the replicator. */
-export const replicatorFrame = (text: string): ReplicatorFrame | null => replicatorShape.safeParse(jsonOrNull(text)).data ?? null
+export const replicatorFrame = (text: string): ReplicatorFrame | null =>
+  replicatorShape.safeParse(jsonOrNull(text)).data ?? null
 
 /** Parses a frame that a relay received from a stream. */
-export const streamFrame = (text: string): SubscribeFrame | AckFrame | null => streamShape.safeParse(jsonOrNull(text)).data ?? null
+export const streamFrame = (text: string): SubscribeFrame | AckFrame | null =>
+  streamShape.safeParse(jsonOrNull(text)).data ?? null
 
 /** Parses a frame that a stream received from its relay. */
 export const relayFrame = (text: string): RelayFrame | null => update.safeParse(jsonOrNull(text)).data ?? null

@@ -33,7 +33,8 @@ function bedOf(broken: Rule | null = null, worst: Partial<Misbehaviour> = {}): C
       misbehaviour.hidesCommits = false
       await work(async () => database.reveal())
     },
-    unsent: async (id) => database.commit({ op: 'update', table: tables.a, row: { id, v: LARGE_VALUE }, unsent: ['v'] }),
+    unsent: async (id) =>
+      database.commit({ op: 'update', table: tables.a, row: { id, v: LARGE_VALUE }, unsent: ['v'] }),
     comesMs: 500,
     async silent(work) {
       misbehaviour.neverAnswers = true
@@ -45,7 +46,9 @@ function bedOf(broken: Rule | null = null, worst: Partial<Misbehaviour> = {}): C
 
 test.each(contractRules())('memory: $name', async ({ check }) => check(bedOf()))
 
-test.each(contractRules())('memory that delivers everything twice: $name', async ({ check }) => check(bedOf(null, { deliversTwice: true })))
+test.each(contractRules())('memory that delivers everything twice: $name', async ({ check }) =>
+  check(bedOf(null, { deliversTwice: true })),
+)
 
 /** Rules of the kind, and the check that notices when one is not kept. */
 const NOTICED: Record<Rule, RegExp> = {

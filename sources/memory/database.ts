@@ -174,7 +174,8 @@ export class MemoryDatabase {
         } else if (change.op !== 'mark' && isIt(change.table)) {
           if (change.op === 'delete') add(change.row, -1)
           else {
-            if (change.op === 'update' && (change.before || table.key.length === 0)) add(change.before ?? change.row, -1)
+            if (change.op === 'update' && (change.before || table.key.length === 0))
+              add(change.before ?? change.row, -1)
             add(change.row, 1)
           }
         }

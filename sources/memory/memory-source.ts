@@ -1,7 +1,16 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import { tableKey, type TableName } from '../../protocol/tables.ts'
 import { inTime } from '../in-time.ts'
-import type { Call, Prepared, PrepareWanted, SourceConnection, SourceHealth, SourceKind, StreamedTo, UnfollowableTable } from '../source.ts'
+import type {
+  Call,
+  Prepared,
+  PrepareWanted,
+  SourceConnection,
+  SourceHealth,
+  SourceKind,
+  StreamedTo,
+  UnfollowableTable,
+} from '../source.ts'
 import type { MemoryDatabase } from './database.ts'
 import { MemoryReader } from './reader.ts'
 import { memoryStreamedTo, openMemoryStream } from './stream.ts'
@@ -63,7 +72,10 @@ class MemoryConnection implements SourceConnection {
     return this.#ask(call, () =>
       this.#database.tables
         .filter((table) => tables.some((name) => tableKey(name) === tableKey(table)))
-        .map((table) => ({ table: `${table.schema}.${table.name}`, rows: this.#database.rows(table, () => true).size })),
+        .map((table) => ({
+          table: `${table.schema}.${table.name}`,
+          rows: this.#database.rows(table, () => true).size,
+        })),
     )
   }
 

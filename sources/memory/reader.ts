@@ -1,4 +1,15 @@
-import type { Call, Chunk, CopyCursor, ReadBudget, ReadRow, ReadyWait, Rows, SourceTable, TableReader, TxView } from '../source.ts'
+import type {
+  Call,
+  Chunk,
+  CopyCursor,
+  ReadBudget,
+  ReadRow,
+  ReadyWait,
+  Rows,
+  SourceTable,
+  TableReader,
+  TxView,
+} from '../source.ts'
 import { keyOf, type MemoryDatabase, type MemoryRow } from './database.ts'
 import { memoryTable, type MemoryCursor, type MemoryTable } from './table.ts'
 
@@ -60,7 +71,12 @@ export class MemoryReader implements TableReader {
     })
   }
 
-  async rows(of: SourceTable, keys: readonly string[], _: 'rows' | 'keys', call: Call): Promise<Rows & { cut: boolean }> {
+  async rows(
+    of: SourceTable,
+    keys: readonly string[],
+    _: 'rows' | 'keys',
+    call: Call,
+  ): Promise<Rows & { cut: boolean }> {
     const table = memoryTable(of)
     return this.#ask(call, () => {
       const rows = this.#rows(table)
@@ -73,7 +89,11 @@ export class MemoryReader implements TableReader {
     return this.#database.rows(table.info, (n) => !this.#database.isHidden(n))
   }
 
-  #read(table: MemoryTable, keys: readonly string[], all: ReadonlyMap<string, { row: MemoryRow; copies: number }>): Rows {
+  #read(
+    table: MemoryTable,
+    keys: readonly string[],
+    all: ReadonlyMap<string, { row: MemoryRow; copies: number }>,
+  ): Rows {
     const rows = keys.flatMap((key): ReadRow[] => {
       const { row, copies } = all.get(key) ?? { row: {}, copies: 0 }
       return Array.from({ length: copies }, () => rowOf(table, row))
@@ -98,7 +118,9 @@ const END = '~'
 const rowOf = (table: MemoryTable, row: MemoryRow): ReadRow => ({
   key: keyOf(table.info, row),
   decode(newer) {
-    const now = Object.fromEntries(Object.entries(row).map(([name, value]) => [name, newer?.has(name) ? String(newer.get(name)) : value]))
+    const now = Object.fromEntries(
+      Object.entries(row).map(([name, value]) => [name, newer?.has(name) ? String(newer.get(name)) : value]),
+    )
     return { row: now, image: table.counted ? null : now }
   },
 })

@@ -10,7 +10,10 @@ export type MemoryPosition = { n: number; id: string; beyond?: true }
 export type MemoryPlace = { n: number; id: string; events: number }
 
 /** The state of other kinds never gets here: see `fromStored`. */
-export const memoryStreamedTo = ({ position, place }: StreamedTo): { position: MemoryPosition | null; place: MemoryPlace | null } => ({
+export const memoryStreamedTo = ({
+  position,
+  place,
+}: StreamedTo): { position: MemoryPosition | null; place: MemoryPlace | null } => ({
   position: position as MemoryPosition | null,
   place: place as MemoryPlace | null,
 })
@@ -130,7 +133,8 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
       for (const _ of tx.changes) emitPassed(true, { n: done.n, id: done.id, beyond: true })
       return
     }
-    if (!proved && !isBroken('proves the stored transaction')) throw changed(`transaction ${position?.n} did not come again`)
+    if (!proved && !isBroken('proves the stored transaction'))
+      throw changed(`transaction ${position?.n} did not come again`)
     if (rest && (rest.n !== tx.n || rest.id !== tx.id) && !isBroken('proves the rest of a transaction'))
       throw changed(`the rest of transaction ${rest.n} did not come`)
     const stored = rest && !isBroken('continues after what is stored') ? rest.events : 0
@@ -189,7 +193,9 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
     },
     acknowledge: (position) => acknowledge(position as MemoryPosition),
     lag(position) {
-      return position === null ? null : { bytes: Math.max(0, database.length - (position as MemoryPosition).n) * EVENT_BYTES, nudge: false }
+      return position === null
+        ? null
+        : { bytes: Math.max(0, database.length - (position as MemoryPosition).n) * EVENT_BYTES, nudge: false }
     },
     ended: ended.promise,
     close() {
@@ -200,4 +206,7 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
 }
 
 const changed = (what: string) =>
-  new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `this is not the database that was followed so far, or not its state: ${what}`)
+  new RockpoolError(
+    'ROCKPOOL_SOURCE_CHANGED',
+    `this is not the database that was followed so far, or not its state: ${what}`,
+  )

@@ -51,7 +51,11 @@ describe('WAL that the slot keeps', () => {
     for (let i = 0; i < 3; i++) verdicts.push(judgeWal(read, verdicts.at(-1) ?? fine, drop))
     expect(verdicts.map((verdict) => verdict.drop)).toEqual([false, false, true])
     expect(judgeWal(read, judgeWal(measure(1), verdicts.at(-1) ?? fine, drop), drop).drop).toBe(false)
-    expect([wantsMarker(read), wantsMarker(measure(11)), wantsMarker(measure(0.001, { lagBytes: 0 }))]).toEqual([true, false, false])
+    expect([wantsMarker(read), wantsMarker(measure(11)), wantsMarker(measure(0.001, { lagBytes: 0 }))]).toEqual([
+      true,
+      false,
+      false,
+    ])
   })
 
   test('nearness to max_slot_wal_keep_size is always reported, with how much is left', () => {

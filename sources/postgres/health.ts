@@ -39,22 +39,32 @@ export function judgeWal(
   const { walStatus, retainedBytes, lagBytes, safeWalBytes, maxKeepBytes } = measure
   const limit = walKeepGb * GB
   const over = retainedBytes > limit
-  const endangered = walStatus === 'unreserved' || (safeWalBytes !== null && maxKeepBytes !== null && safeWalBytes < maxKeepBytes / 4)
-  const level: WalLevel = walStatus === 'lost' ? 'lost' : over ? 'over' : endangered || retainedBytes > limit / 2 ? 'much' : 'ok'
+  const endangered =
+    walStatus === 'unreserved' || (safeWalBytes !== null && maxKeepBytes !== null && safeWalBytes < maxKeepBytes / 4)
+  const level: WalLevel =
+    walStatus === 'lost' ? 'lost' : over ? 'over' : endangered || retainedBytes > limit / 2 ? 'much' : 'ok'
   const overs = over ? before.overs + 1 : 0
-  const drop = level === 'over' && walPolicy === 'drop-and-resync' && (lagBytes > limit / 2 || overs >= MEASURES_BEFORE_DROP)
+  const drop =
+    level === 'over' && walPolicy === 'drop-and-resync' && (lagBytes > limit / 2 || overs >= MEASURES_BEFORE_DROP)
   const higher = LEVELS.indexOf(level) > LEVELS.indexOf(before.level)
-  return { level, overs, drop, problem: higher ? { code: 'ROCKPOOL_WAL_KEPT', reason: describeWal(measure, level, walKeepGb) } : null }
+  return {
+    level,
+    overs,
+    drop,
+    problem: higher ? { code: 'ROCKPOOL_WAL_KEPT', reason: describeWal(measure, level, walKeepGb) } : null,
+  }
 }
 
-export const wantsMarker = ({ retainedBytes, lagBytes }: SlotMeasure): boolean => retainedBytes - lagBytes > MARKER_BYTES
+export const wantsMarker = ({ retainedBytes, lagBytes }: SlotMeasure): boolean =>
+  retainedBytes - lagBytes > MARKER_BYTES
 
 /** Describes a measure for people. */
 export function describeWal(measure: SlotMeasure, level: WalLevel, walKeepGb: number): string {
   const { walStatus, retainedBytes, safeWalBytes, maxKeepBytes } = measure
   const kept = `the slot keeps ${size(retainedBytes)} of WAL (wal_status ${walStatus ?? '?'})`
   const over = level === 'over' ? [`that is more than WAL_KEEP_GB (${walKeepGb} GB)`] : []
-  const room = maxKeepBytes === null ? 'max_slot_wal_keep_size is not set' : `max_slot_wal_keep_size is ${size(maxKeepBytes)}`
+  const room =
+    maxKeepBytes === null ? 'max_slot_wal_keep_size is not set' : `max_slot_wal_keep_size is ${size(maxKeepBytes)}`
   const safe = safeWalBytes === null ? '' : `, ${size(Math.max(0, safeWalBytes))} before the slot is in danger`
   return [kept, ...over, `${room}${safe}`].join('; ')
 }
@@ -81,7 +91,9 @@ export function slotHealth(
   return {
     level,
     nudge: wantsMarker(measure),
-    drop: verdict.drop ? { code: 'ROCKPOOL_WAL_DROPPED', reason: describeWal(measure, level, settings.walKeepGb) } : null,
+    drop: verdict.drop
+      ? { code: 'ROCKPOOL_WAL_DROPPED', reason: describeWal(measure, level, settings.walKeepGb) }
+      : null,
     problems: [...(problem ? [problem] : []), ...waits],
     state: { name: settings.slot, measured: now.toISOString(), level, overs, ...measure },
   }

@@ -9,7 +9,13 @@ export { decodePgoutput, StreamingPgoutputDecoder } from './stream/pgoutput.ts'
 export { isVisible, parseSnapshot, passesBarrier, widenXid } from './copy/snapshot.ts'
 export { failoverAdvice, standbyFacts } from './stream/failover.ts'
 export { openReplication, type ReplicationOptions } from './stream/replication.ts'
-export { checkServer, DEFAULT_PUBLICATION, prepareSource, type PreparedSource, type PrepareOptions } from './prepare-source.ts'
+export {
+  checkServer,
+  DEFAULT_PUBLICATION,
+  prepareSource,
+  type PreparedSource,
+  type PrepareOptions,
+} from './prepare-source.ts'
 export { currentSnapshot, readChunk, readClass, readRows, relationSize, type ReadRows } from './copy/chunk.ts'
 export { catalogVersion } from './catalog/catalog-watch.ts'
 export { lookAtSource, type SourceFacts } from './look.ts'

@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { problemOf, type SourceFacts } from './look.ts'
 
-const measure = { walStatus: 'reserved', retainedBytes: 1, lagBytes: 0, safeWalBytes: null, maxKeepBytes: null, awaitedStandbys: null }
+const measure = {
+  walStatus: 'reserved',
+  retainedBytes: 1,
+  lagBytes: 0,
+  safeWalBytes: null,
+  maxKeepBytes: null,
+  awaitedStandbys: null,
+}
 const facts = (change: Partial<SourceFacts> = {}): SourceFacts => ({
   identity: { systemIdentifier: '1', timeline: 1, database: 'app' },
   serverVersion: 180_001,
@@ -16,7 +23,9 @@ const known = (change: Partial<Known> = {}): Known => ({
   settled: true,
   ...change,
 })
-const slot = (change: object) => ({ slot: { created: false, lost: null, confirmedFlush: 10n, failover: null, measure, ...change } })
+const slot = (change: object) => ({
+  slot: { created: false, lost: null, confirmedFlush: 10n, failover: null, measure, ...change },
+})
 
 describe('what a look finds', () => {
   const judged = (found: SourceFacts, before = known()) => problemOf('rockpool', found, before)
@@ -27,7 +36,10 @@ describe('what a look finds', () => {
   })
 
   test('a slot that is gone, or that Postgres has invalidated', () => {
-    expect(judged(facts({ slot: null }))).toEqual({ code: 'ROCKPOOL_SLOT_LOST', reason: 'the slot rockpool: the slot was missing' })
+    expect(judged(facts({ slot: null }))).toEqual({
+      code: 'ROCKPOOL_SLOT_LOST',
+      reason: 'the slot rockpool: the slot was missing',
+    })
     const lost = facts(slot({ lost: 'Postgres invalidated the slot (wal_removed)' }))
     expect(judged(lost)).toMatchObject({ code: 'ROCKPOOL_SLOT_LOST', reason: expect.stringContaining('wal_removed') })
     const invalid = facts(slot({ lost: 'Postgres invalidated the slot', measure: { ...measure, walStatus: 'lost' } }))
@@ -35,11 +47,18 @@ describe('what a look finds', () => {
   })
 
   test.each([
-    ['another server', { identity: { systemIdentifier: '2', timeline: 1, database: 'app' } }, /another database server/],
+    [
+      'another server',
+      { identity: { systemIdentifier: '2', timeline: 1, database: 'app' } },
+      /another database server/,
+    ],
     ['an older state', { walEnd: 5n }, /older state/],
     ['a slot that somebody else has read', slot({ confirmedFlush: 99n }), /somebody else has read/],
   ])('%s', (_, change, reason) => {
-    expect(judged(facts(change))).toMatchObject({ code: 'ROCKPOOL_SOURCE_CHANGED', reason: expect.stringMatching(reason) })
+    expect(judged(facts(change))).toMatchObject({
+      code: 'ROCKPOOL_SOURCE_CHANGED',
+      reason: expect.stringMatching(reason),
+    })
   })
 
   test('what a running session does is not a problem: it creates the slot, and advances', () => {

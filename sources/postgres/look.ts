@@ -1,7 +1,15 @@
 import type { Sql } from 'postgres'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { sourceError } from './wire/connection.ts'
-import { foundSlot, measureSlot, slotHolder, slotProblem, taken, type FoundSlot, type SlotMeasure } from './stream/slot.ts'
+import {
+  foundSlot,
+  measureSlot,
+  slotHolder,
+  slotProblem,
+  taken,
+  type FoundSlot,
+  type SlotMeasure,
+} from './stream/slot.ts'
 import { checkServer } from './prepare-source.ts'
 import type { SourceProblem } from '../source.ts'
 import { disconnected, type PostgresIdentity } from './stream/continuity.ts'
@@ -44,9 +52,16 @@ export async function lookAtSource(sql: Sql, name: string): Promise<SourceFacts>
 export function problemOf(
   slot: string,
   facts: SourceFacts,
-  { identity, position, settled }: { identity: PostgresIdentity | null; position: PostgresPosition | null; settled: boolean },
+  {
+    identity,
+    position,
+    settled,
+  }: { identity: PostgresIdentity | null; position: PostgresPosition | null; settled: boolean },
 ): SourceProblem | null {
-  const lost = (reason: string): SourceProblem => ({ code: 'ROCKPOOL_SLOT_LOST', reason: `the slot ${slot}: ${reason}` })
+  const lost = (reason: string): SourceProblem => ({
+    code: 'ROCKPOOL_SLOT_LOST',
+    reason: `the slot ${slot}: ${reason}`,
+  })
   if (!settled) return facts.slot?.lost && facts.slot.measure.walStatus === 'lost' ? lost(facts.slot.lost) : null
   const missing = { created: true, lost: null, confirmedFlush: 0n, failover: null }
   const problem = disconnected(identity, position, { ...facts, slot: facts.slot ?? missing })

@@ -159,7 +159,9 @@ class PostgresConnection implements SourceConnection {
       const tls = this.#settledTls(report)
       const identity: PostgresIdentity = { systemIdentifier, database, ...(tls && { tls }) }
       const tables = source.tables.map((catalog) => new PostgresTable(catalog))
-      const lost = problem?.slotLost ? ({ code: 'ROCKPOOL_SLOT_LOST', reason: `${slot}: ${problem.reason}` } as const) : null
+      const lost = problem?.slotLost
+        ? ({ code: 'ROCKPOOL_SLOT_LOST', reason: `${slot}: ${problem.reason}` } as const)
+        : null
       return {
         identity,
         resync: problem && { reason: problem.reason, lost },
@@ -216,9 +218,14 @@ class PostgresConnection implements SourceConnection {
       slot,
       publication: source.publication,
       walSenderTimeoutMs: source.walSenderTimeoutMs,
-      ...(source.slot.failover === false && { markForFailover: { refused: (why: string) => this.#unmarked(why, report) } }),
+      ...(source.slot.failover === false && {
+        markForFailover: { refused: (why: string) => this.#unmarked(why, report) },
+      }),
       freed: ({ pid }: { pid: number }) =>
-        report.problem({ code: 'ROCKPOOL_SLOT_FREED', reason: `an earlier session held the slot ${slot} (pid ${pid}); it was ended` }),
+        report.problem({
+          code: 'ROCKPOOL_SLOT_FREED',
+          reason: `an earlier session held the slot ${slot} (pid ${pid}); it was ended`,
+        }),
     }
     const replication = await this.#inTime(call, () =>
       openReplication(this.#streaming, options, {

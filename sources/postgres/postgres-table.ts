@@ -16,7 +16,9 @@ export class PostgresTable implements SourceTable {
       catalog,
       catalog.columns.map(({ name }) => name),
     )
-    this.keys = JSON.stringify(catalog.key.map((name) => [name, catalog.columns.find((column) => column.name === name)?.type]))
+    this.keys = JSON.stringify(
+      catalog.key.map((name) => [name, catalog.columns.find((column) => column.name === name)?.type]),
+    )
   }
 
   get schema(): string {

@@ -73,7 +73,10 @@ export async function prepareSource(sql: Sql, options: PrepareOptions): Promise<
   }
 }
 
-type CheckedServer = Pick<PreparedSource, 'identity' | 'serverVersion' | 'walEnd' | 'xmax' | 'walSenderTimeoutMs' | 'slotTimeoutMs'>
+type CheckedServer = Pick<
+  PreparedSource,
+  'identity' | 'serverVersion' | 'walEnd' | 'xmax' | 'walSenderTimeoutMs' | 'slotTimeoutMs'
+>
 
 /** Checks the server before anything is created. The CLI calls it too before it starts. */
 export async function checkServer(sql: Sql): Promise<CheckedServer> {
@@ -106,7 +109,8 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
       quote_ident(current_user) AS role, current_database() AS database`
   if (!row) throw settings('the database returned no row')
   const serverVersion = Number(row.version)
-  if (serverVersion < MIN_VERSION) throw settings(`Postgres ${Math.floor(serverVersion / 10_000)} is too old: Rockpool needs 14 or newer`)
+  if (serverVersion < MIN_VERSION)
+    throw settings(`Postgres ${Math.floor(serverVersion / 10_000)} is too old: Rockpool needs 14 or newer`)
   if (row.replica) throw settings('the database URL names a replica: use the URL of the primary')
   const problems: string[] = []
   if (row.wal_level !== 'logical') {
@@ -134,7 +138,11 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
       (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline, pg_current_wal_flush_lsn()::text AS wal_end,
       pg_snapshot_xmax(pg_current_snapshot())::text AS xmax`
   return {
-    identity: { systemIdentifier: system?.system ?? '', timeline: Number(system?.timeline ?? 0), database: row.database },
+    identity: {
+      systemIdentifier: system?.system ?? '',
+      timeline: Number(system?.timeline ?? 0),
+      database: row.database,
+    },
     serverVersion,
     walEnd: parseLsn(system?.wal_end ?? ''),
     xmax: BigInt(system?.xmax ?? 0),
@@ -161,12 +169,15 @@ async function followSource(sql: Sql, publication: string, options: PrepareOptio
     )
       continue
     const published = await publishedTables(sql, publication)
-    if (published === null) throw settings(`there is no publication ${publication}: ${publish(publication, false, membersOf(usable))}`)
+    if (published === null)
+      throw settings(`there is no publication ${publication}: ${publish(publication, false, membersOf(usable))}`)
     const meant = await meantTables(sql, missingNames(names, found))
     const columns = options.columns ?? everything
     const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion, columns, meant)
     const seen = new Set(found.map((table) => table.oid))
-    const unread = [...published.values()].filter(({ oid }) => !seen.has(oid)).map(({ schema, name }) => tableText({ schema, name }))
+    const unread = [...published.values()]
+      .filter(({ oid }) => !seen.has(oid))
+      .map(({ schema, name }) => tableText({ schema, name }))
     return { tables, refusedTables, unread: unread.sort(), seen, catalogVersion: version }
   }
 }
@@ -185,7 +196,9 @@ function publishedColumns({ nameColumns, columns }: PrepareOptions, serverVersio
     if (table.identity === 'f' || table.partitioned) return null
     const { all, read } = columns([table, ...table.ancestors])
     const plain = table.columns.filter(({ generated }) => generated === '')
-    const named = plain.filter(({ name, type }) => table.key.includes(name) || read.has(name) || (all && type.name !== 'bytea'))
+    const named = plain.filter(
+      ({ name, type }) => table.key.includes(name) || read.has(name) || (all && type.name !== 'bytea'),
+    )
     return named.length === plain.length ? null : named.map(({ name }) => name)
   }
 }

@@ -26,7 +26,8 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   const refusal = async (work: Promise<unknown>): Promise<string> =>
     work.then(
       () => 'it was not refused',
-      (error: unknown) => (error instanceof Error && 'code' in error ? `${String(error.code)}: ${error.message}` : String(error)),
+      (error: unknown) =>
+        error instanceof Error && 'code' in error ? `${String(error.code)}: ${error.message}` : String(error),
     )
   /** `ALTER SYSTEM`, until the work is done. */
   async function withSetting<T>(name: string, value: string, work: () => Promise<T>): Promise<T> {
@@ -48,7 +49,11 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
 
   test('a configured server is accepted, and reports what sessions need to know', async () => {
     const server = await checkServer(connect())
-    expect(server).toMatchObject({ identity: { database: 'app', timeline: 1 }, walSenderTimeoutMs: 60_000, slotTimeoutMs: 0 })
+    expect(server).toMatchObject({
+      identity: { database: 'app', timeline: 1 },
+      walSenderTimeoutMs: 60_000,
+      slotTimeoutMs: 0,
+    })
     expect(Math.floor(server.serverVersion / 10_000)).toBe(version)
   })
 
@@ -66,8 +71,16 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
     const { publication } = await prepareSource(connect(), { slot: 's', tables: names })
     await prepareSource(connect(), { slot: 's2', tables: names })
     const handlers = { message: () => {}, keepalive: () => {} }
-    const first = await openReplication(connect({ replication: true }), { slot: 's', publication, walSenderTimeoutMs: 0 }, handlers)
-    const second = openReplication(connect({ replication: true }), { slot: 's2', publication, walSenderTimeoutMs: 0 }, handlers)
+    const first = await openReplication(
+      connect({ replication: true }),
+      { slot: 's', publication, walSenderTimeoutMs: 0 },
+      handlers,
+    )
+    const second = openReplication(
+      connect({ replication: true }),
+      { slot: 's2', publication, walSenderTimeoutMs: 0 },
+      handlers,
+    )
     expect(await refusal(second)).toMatch(/^ROCKPOOL_SOURCE_SETTINGS: all walsenders are in use: raise max_wal_senders/)
     await first.close()
     const sql = postgres.sql()
@@ -88,7 +101,9 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   )
 
   test('a list that names only another standby is not a problem', async () => {
-    expect(await withSetting('synchronous_standby_names', "'ghost'", () => refusal(checkServer(connect())))).toBe('it was not refused')
+    expect(await withSetting('synchronous_standby_names', "'ghost'", () => refusal(checkServer(connect())))).toBe(
+      'it was not refused',
+    )
   })
 
   test.runIf(version >= 18)('idle_replication_slot_timeout is known', async () => {
@@ -109,7 +124,12 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
     const replica = new PostgresServer(version, saved.path, await serverUser())
     await replica.write('standby.signal', '')
     const port = await freePort()
-    await replica.start(port, { wal_level: 'logical', listen_addresses: '127.0.0.1', unix_socket_directories: '', max_wal_senders: '1' })
+    await replica.start(port, {
+      wal_level: 'logical',
+      listen_addresses: '127.0.0.1',
+      unix_socket_directories: '',
+      max_wal_senders: '1',
+    })
     try {
       const sql = connect({ url: postgres.url.replace(`:${postgres.port}/`, `:${port}/`) })
       expect(await refusal(checkServer(sql))).toMatch(/^ROCKPOOL_SOURCE_SETTINGS: the database URL names a replica/)
@@ -119,7 +139,11 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   })
 
   test.each([
-    ['wal_level', 'replica', /wal_level is replica, it must be logical: ALTER SYSTEM SET wal_level = logical, then restart/],
+    [
+      'wal_level',
+      'replica',
+      /wal_level is replica, it must be logical: ALTER SYSTEM SET wal_level = logical, then restart/,
+    ],
     ['max_replication_slots', '0', /max_replication_slots is 0: ALTER SYSTEM SET max_replication_slots = 10/],
   ])('%s = %s', async (name, value, message) => {
     const settings = { wal_level: 'logical', max_replication_slots: '2' }

@@ -59,7 +59,11 @@ describe('preparing the source', () => {
     await sql.begin(async (tx) => {
       await tx`lock table years_1_1 in access exclusive mode`
       expect(await catalogVersion(watched, 'years', names('years'))).toBe(before)
-      expect((await findTables(watched, names('years'))).map((table) => table.name)).toEqual(['years', 'years_1', 'years_1_1'])
+      expect((await findTables(watched, names('years'))).map((table) => table.name)).toEqual([
+        'years',
+        'years_1',
+        'years_1_1',
+      ])
     })
     // A TRUNCATE that has locked the table, and goes on to its partitions when we look.
     const looking = await sql.begin(async (tx) => {
@@ -84,7 +88,9 @@ describe('preparing the source', () => {
     await sql`create table w_a (id int primary key, t text)`
     await sql`create table w_b (id int primary key)`
     const published = async () =>
-      (await sql`select tablename from pg_publication_tables where pubname = 'rockpool' order by 1`).map((row) => row.tablename)
+      (await sql`select tablename from pg_publication_tables where pubname = 'rockpool' order by 1`).map(
+        (row) => row.tablename,
+      )
     const first = await prepareSource(source, { slot: 's2', tables: names('w_%') })
     expect(first.slot.created).toBe(true)
     expect(await published()).toEqual(['w_a', 'w_b'])

@@ -41,7 +41,8 @@ const plain = (value: Json | undefined): Record<string, unknown> => (isObject(va
 export function evaluateCase(text: string, { copyTraps = true }: { copyTraps?: boolean } = {}): string {
   const given = objectOf(parseJson(text))
   const yaml = given['yaml']
-  if (typeof yaml !== 'string') throw new Error('this JSON is no case: it must be an object with the sync config as text in "yaml"')
+  if (typeof yaml !== 'string')
+    throw new Error('this JSON is no case: it must be an object with the sync config as text in "yaml"')
   const options = objectOf(given['options'])
   const defaultSchema = String(options['defaultSchema'] ?? 'public')
   const schema = schemaOf(options['schema'], defaultSchema)
@@ -49,7 +50,11 @@ export function evaluateCase(text: string, { copyTraps = true }: { copyTraps?: b
   const head = { valid: result.ok, errors: findingsOf(result, yaml) }
   if (!result.ok) return print(head)
   const rows = listOf(given['rows']).map((row) => rowOf(row, defaultSchema))
-  return print({ ...head, ...configOf(result), ...evaluatePlan(result.plan, rows, listOf(given['requests']).map(requestOf)) })
+  return print({
+    ...head,
+    ...configOf(result),
+    ...evaluatePlan(result.plan, rows, listOf(given['requests']).map(requestOf)),
+  })
 }
 
 function evaluatePlan(plan: Plan, rows: CaseRow[], requests: RequestContext[]): Record<string, unknown> {
@@ -78,13 +83,21 @@ function evaluatePlan(plan: Plan, rows: CaseRow[], requests: RequestContext[]): 
       default: automatic,
       buckets: [...new Set(variants.map((variant) => content.definitions[variant.definition]?.name))],
       // Lookups of compiled streams belong to no stream.
-      lookups: failsRequest || alwaysDefault ? variants.flatMap(({ steps }) => steps.filter((step) => 'lookup' in step)).length : 0,
+      lookups:
+        failsRequest || alwaysDefault
+          ? variants.flatMap(({ steps }) => steps.filter((step) => 'lookup' in step)).length
+          : 0,
     })),
     data: evaluated.map(({ outputs, errors, failure }) => [
       ...(failure === null ? [] : [{ row_error: failure }]),
       ...outputs
         .filter((output) => !lookups.has(output.definition))
-        .map((output) => ({ bucket: shortName(output.bucket), table: output.objectType, id: output.objectId, data: dataOf(output) })),
+        .map((output) => ({
+          bucket: shortName(output.bucket),
+          table: output.objectType,
+          id: output.objectId,
+          data: dataOf(output),
+        })),
       ...errors.filter((error) => !error.where.startsWith('lookup')).map((error) => ({ error: error.message })),
     ]),
     lookups: evaluated.map(({ outputs }) =>
@@ -94,7 +107,9 @@ function evaluatePlan(plan: Plan, rows: CaseRow[], requests: RequestContext[]): 
     ),
     ...(content.events.length > 0
       ? {
-          events: rows.map((row) => events.evaluate(row).map(({ event, values, errors }) => ({ event, data: objectText(values), errors }))),
+          events: rows.map((row) =>
+            events.evaluate(row).map(({ event, values, errors }) => ({ event, data: objectText(values), errors })),
+          ),
         }
       : {}),
     buckets: requests.map((request) => requestResult(ready, request, evaluated, stored, lookups)),
@@ -119,7 +134,9 @@ function requestResult(
   const synced = evaluated.flatMap(({ outputs }, row) =>
     outputs.flatMap((output) => {
       const priority = lookups.has(output.definition) ? undefined : priorities.get(output.bucket)
-      return priority === undefined ? [] : [{ row, table: output.objectType, id: output.objectId, data: dataOf(output), priority }]
+      return priority === undefined
+        ? []
+        : [{ row, table: output.objectType, id: output.objectId, data: dataOf(output), priority }]
     }),
   )
   return {
@@ -152,7 +169,8 @@ const dataOf = (output: Output): Raw => objectText(output.values ?? [])
 function objectText(values: readonly [string, Value][]): Raw {
   const parts = values.flatMap(([name, value]) => {
     if (value === undefined || value instanceof Uint8Array) return []
-    const text = typeof value === 'number' ? (Number.isFinite(value) ? realText(value) : `{"$real":"${value}"}`) : jsonText(value)
+    const text =
+      typeof value === 'number' ? (Number.isFinite(value) ? realText(value) : `{"$real":"${value}"}`) : jsonText(value)
     return [`${JSON.stringify(name)}:${text}`]
   })
   return new Raw(`{${parts.join(',')}}`)
@@ -178,7 +196,14 @@ function findingsOf(result: DetailedResult, yaml: string): unknown[] {
   return all.map(({ level, code, message, place, end }) => {
     const start = lines.offset(place)
     const stop = end ? lines.offset(end) : start
-    return { type: level === 'error' ? 'fatal' : 'warning', code, message, start, end: stop, source: yaml.slice(start, stop) }
+    return {
+      type: level === 'error' ? 'fatal' : 'warning',
+      code,
+      message,
+      start,
+      end: stop,
+      source: yaml.slice(start, stop),
+    }
   })
 }
 

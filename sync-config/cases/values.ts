@@ -51,16 +51,21 @@ const bytesOf = (hex: string): Uint8Array =>
 function timestamp(forms: Json | undefined): DeferredValue {
   const [iso, legacy] = Array.isArray(forms) ? forms : [forms, forms]
   // A value without an old form (infinity) keeps its ISO form.
-  return { resolve: (options) => (options.timestampsIso8601 ? withDigits(String(iso), options) : String(legacy ?? iso)) }
+  return {
+    resolve: (options) => (options.timestampsIso8601 ? withDigits(String(iso), options) : String(legacy ?? iso)),
+  }
 }
 
-const timeText = (text: string, options: ValueOptions): string => (options.timestampsIso8601 ? withDigits(text, options) : text)
+const timeText = (text: string, options: ValueOptions): string =>
+  options.timestampsIso8601 ? withDigits(text, options) : text
 
 /** Postgres's fractions of a second have six digits in ISO form, or fewer when the option says so; never more. */
 function withDigits(text: string, options: ValueOptions): string {
   const digits = Math.min(options.timestampDigits ?? 6, 6)
-  return text.replace(/^(.*?\d\d:\d\d:\d\d)(?:\.(\d+))?(.*)$/, (_, head: string, fraction: string | undefined, tail: string) =>
-    digits === 0 ? head + tail : `${head}.${(fraction ?? '').padEnd(digits, '0').slice(0, digits)}${tail}`,
+  return text.replace(
+    /^(.*?\d\d:\d\d:\d\d)(?:\.(\d+))?(.*)$/,
+    (_, head: string, fraction: string | undefined, tail: string) =>
+      digits === 0 ? head + tail : `${head}.${(fraction ?? '').padEnd(digits, '0').slice(0, digits)}${tail}`,
   )
 }
 
@@ -73,7 +78,11 @@ const MAX_LEVELS = 11
  * Returns the text of an array or composite column. Throws EvaluationFailure, which fails the row, when it is nested
  * too deeply.
  */
-function nestedText(value: Json, options: ValueOptions = { timestampsIso8601: true, customPostgresTypes: true }, level = 1): string {
+function nestedText(
+  value: Json,
+  options: ValueOptions = { timestampsIso8601: true, customPostgresTypes: true },
+  level = 1,
+): string {
   const nested = Array.isArray(value) || (isObject(value) && !('$json' in value) && !specialOf(value))
   if (nested && level > MAX_LEVELS) throw new EvaluationFailure(`the value is nested deeper than ${MAX_LEVELS} levels`)
   if (Array.isArray(value)) return `[${value.map((item) => nestedText(item, options, level + 1)).join(',')}]`

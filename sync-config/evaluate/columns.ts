@@ -7,7 +7,12 @@ import { matches } from './rows.ts'
 /** The columns of a table that a plan reads. A name from a query over a wildcard need not exist in every table. */
 export function columnsOf(content: PlanContent, table: TableName): ReadColumns {
   const out = { all: false, read: new Set<string>(), named: new Set<string>() }
-  const reads = (pattern: TablePattern, columns: readonly Column[], branches: readonly Branch[], more: readonly Expr[] = []) => {
+  const reads = (
+    pattern: TablePattern,
+    columns: readonly Column[],
+    branches: readonly Branch[],
+    more: readonly Expr[] = [],
+  ) => {
     if (!matches(pattern, table, pattern.connection)) return
     const exprs = [...more]
     for (const column of columns) {
@@ -26,7 +31,8 @@ export function columnsOf(content: PlanContent, table: TableName): ReadColumns {
       })
     }
   }
-  for (const { queries } of content.definitions) for (const query of queries) reads(query.table, query.columns, query.branches)
+  for (const { queries } of content.definitions)
+    for (const query of queries) reads(query.table, query.columns, query.branches)
   for (const { table: of, branches } of content.lookups) {
     reads(
       of,

@@ -8,7 +8,8 @@ import type { Branch, Key } from '../plan/plan.ts'
 
 /** Returns whether the name of a bucket is too long. A UTF-16 unit has 1 to 3 bytes. */
 export const longName = (name: string): boolean =>
-  name.length > MAX_BUCKET_NAME_BYTES / 3 && (name.length > MAX_BUCKET_NAME_BYTES || Buffer.byteLength(name) > MAX_BUCKET_NAME_BYTES)
+  name.length > MAX_BUCKET_NAME_BYTES / 3 &&
+  (name.length > MAX_BUCKET_NAME_BYTES || Buffer.byteLength(name) > MAX_BUCKET_NAME_BYTES)
 
 interface CompiledKey {
   evaluate: Evaluate
@@ -29,7 +30,9 @@ export function keyOf(keys: readonly CompiledKey[], environment: Environment): s
     if (isNull(value) && !key.nulls) return undefined
     // The beginning of a long text is enough to see that the name is too long.
     const text = keyText(
-      typeof value === 'string' && value.length > MAX_BUCKET_NAME_BYTES ? value.slice(0, MAX_BUCKET_NAME_BYTES + 1) : value,
+      typeof value === 'string' && value.length > MAX_BUCKET_NAME_BYTES
+        ? value.slice(0, MAX_BUCKET_NAME_BYTES + 1)
+        : value,
     )
     if (text === undefined) return undefined
     out += i === 0 ? text : `,${text}`
@@ -47,7 +50,9 @@ export function branchReader(
 ): (environment: Environment, found: (key: string) => void) => void {
   const used: Expr[] = [...branch.keys.map(({ expr }) => expr), ...outputs, ...(branch.filter ? [branch.filter] : [])]
   const each = branch.each.map(({ expr, how }, n) => {
-    const byPosition = used.some((expr) => some(expr, (part) => part[0] === 'each' && part[1] === n && part[2] === 'key'))
+    const byPosition = used.some((expr) =>
+      some(expr, (part) => part[0] === 'each' && part[1] === n && part[2] === 'key'),
+    )
     return { evaluate: compileExpression(expr), how, all: repeats || byPosition }
   })
   // Conditions that read no element are checked before any array is visited.
@@ -76,7 +81,9 @@ export function branchReader(
       arrays.push(elements)
     }
     if (combinations > MAX_ROW_ROUNDS) {
-      throw new EvaluationFailure(`the arrays of the row have ${combinations} combinations of elements, more than ${MAX_ROW_ROUNDS}`)
+      throw new EvaluationFailure(
+        `the arrays of the row have ${combinations} combinations of elements, more than ${MAX_ROW_ROUNDS}`,
+      )
     }
     const descend = (n: number): void => {
       const elements = arrays[n]
@@ -101,7 +108,8 @@ function distinctElements(elements: Element[]): Element[] {
   const found = new Map<unknown, Element>()
   for (const element of elements) {
     const { value } = element
-    const identity = value instanceof NestedJson ? `json ${value.json}` : typeof value === 'string' ? `text ${value}` : value
+    const identity =
+      value instanceof NestedJson ? `json ${value.json}` : typeof value === 'string' ? `text ${value}` : value
     if (!found.has(identity)) found.set(identity, element)
   }
   return found.size === elements.length ? elements : [...found.values()]

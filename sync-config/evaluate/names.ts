@@ -11,7 +11,9 @@ export function evaluateNames(program: RowProgram, names: readonly TableName[], 
   if (!first) return { rows: [], errors: [] }
   if (others.length === 0) return first
   const rows = new Map(
-    results.flatMap((result) => result.rows.map((each) => [JSON.stringify([each.bucket, each.objectType, each.objectId]), each])),
+    results.flatMap((result) =>
+      result.rows.map((each) => [JSON.stringify([each.bucket, each.objectType, each.objectId]), each]),
+    ),
   )
   const events = results.flatMap((result) => result.events ?? [])
   const errors = results.flatMap((result) => result.errors)

@@ -47,7 +47,8 @@ export class ReadyPlan implements LoadedPlan {
 
   evaluateRow(table: TableName, row: SourceRow): EvaluatedRow {
     const evaluated = this.rows.evaluate(table, row)
-    const events = this.#events?.evaluate({ schema: table.schema, table: table.name, connection: 'default', record: row }) ?? []
+    const events =
+      this.#events?.evaluate({ schema: table.schema, table: table.name, connection: 'default', record: row }) ?? []
     return events.length === 0 ? evaluated : { ...evaluated, events }
   }
 
@@ -65,7 +66,10 @@ export function patternsOf(content: PlanContent): TablePattern[] {
   ]
   return [
     ...new Map(
-      all.map((pattern) => [JSON.stringify([pattern.connection, pattern.schema, pattern.name, pattern.wildcard]), pattern]),
+      all.map((pattern) => [
+        JSON.stringify([pattern.connection, pattern.schema, pattern.name, pattern.wildcard]),
+        pattern,
+      ]),
     ).values(),
   ]
 }

@@ -22,17 +22,21 @@ export interface Progress {
 }
 
 export function count(progress: Progress): void {
-  if (++progress.rounds > MAX_REQUEST_ROUNDS) throw tooMuch('combinations of parameters and results to look at', MAX_REQUEST_ROUNDS, null)
+  if (++progress.rounds > MAX_REQUEST_ROUNDS)
+    throw tooMuch('combinations of parameters and results to look at', MAX_REQUEST_ROUNDS, null)
 }
 
 export const tooMuch = (what: string, limit: number, setting: LimitSetting | null): RockpoolError => {
   const remedy = `narrow the sync config${setting === null ? '' : `, or raise ${setting}`}`
-  return new RockpoolError('PSYNC_S2305', `this client has more than ${limit} ${what}: ${remedy}`, { details: { limit, setting } })
+  return new RockpoolError('PSYNC_S2305', `this client has more than ${limit} ${what}: ${remedy}`, {
+    details: { limit, setting },
+  })
 }
 
 /** Returns the distinct rows of a lookup bucket, which are counted once, or null when they are not known. */
 export function lookupRows(progress: Progress, bucket: string): readonly (readonly Value[])[] | null {
-  if (++progress.asked > progress.limits.lookupRows) throw tooMuch('lookups', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
+  if (++progress.asked > progress.limits.lookupRows)
+    throw tooMuch('lookups', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
   const known = progress.lookups.get(bucket)
   if (known !== undefined) return known
   const texts = progress.rows(bucket)
@@ -40,7 +44,8 @@ export function lookupRows(progress: Progress, bucket: string): readonly (readon
   if (texts) {
     const distinct = new Set(texts)
     progress.counted += distinct.size
-    if (progress.counted > progress.limits.lookupRows) throw tooMuch('parameter results', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
+    if (progress.counted > progress.limits.lookupRows)
+      throw tooMuch('parameter results', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
     rows = Array.from(distinct, outputsOf)
   }
   progress.lookups.set(bucket, rows)

@@ -5,7 +5,15 @@ import { compileExpression } from '../expressions/evaluate.ts'
 import { canonical, isFixed, readsSubscription, some, type Expr } from '../expressions/expression.ts'
 import { EvaluationFailure, truth } from '../expressions/values.ts'
 import { MAX_BUCKET_NAME_BYTES } from '../limits.ts'
-import { bucketPrefix, definitionOf, type Key, type PlanContent, type Program, type Step, type Variant } from '../plan/plan.ts'
+import {
+  bucketPrefix,
+  definitionOf,
+  type Key,
+  type PlanContent,
+  type Program,
+  type Step,
+  type Variant,
+} from '../plan/plan.ts'
 import type { RequestContext, RequestLimits, RequestProgram, Resolution, ResolvedBucket } from '../types.ts'
 import { RequestMemo } from './memo.ts'
 import { compileKeys, keyOf, longName } from './keys.ts'
@@ -51,7 +59,11 @@ function compileVariant(plan: PlanContent, program: Program, variant: Variant): 
  * a lookup may match by NULL. (Plans of older versions differ.) A name that is too long is the request's fault, unless
  * a value came from a lookup: rows that others have written must not end the stream, and no bucket has such a name.
  */
-function requestNames(plan: PlanContent, prefix: string, keys: readonly Key[]): (e: Environment, progress: Progress) => string | undefined {
+function requestNames(
+  plan: PlanContent,
+  prefix: string,
+  keys: readonly Key[],
+): (e: Environment, progress: Progress) => string | undefined {
   const fromLookup = keys.some(({ expr }) => some(expr, (part) => part[0] === 'output'))
   const compiled = compileKeys(
     keys.map(({ expr, nulls }) => ({ expr, nulls: nulls && (expr[0] === 'output' || plan.copyTraps === true) })),
@@ -68,7 +80,13 @@ function requestNames(plan: PlanContent, prefix: string, keys: readonly Key[]): 
   }
 }
 
-function compileStep(plan: PlanContent, program: Program, step: Step, at: { elements: number; outputs: number }, next: Run): Run {
+function compileStep(
+  plan: PlanContent,
+  program: Program,
+  step: Step,
+  at: { elements: number; outputs: number },
+  next: Run,
+): Run {
   if ('filter' in step) {
     const filter = compileExpression(step.filter, true)
     return (environment, progress, found) => {
@@ -182,9 +200,15 @@ export class RequestRun implements RequestProgram {
       }
       memo.next()
       // All buckets share one list, which a stream keeps for as long as it runs.
-      const reasons: BucketReason[] = [asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }]
+      const reasons: BucketReason[] = [
+        asked.subscription === 'default' ? { default: index } : { sub: asked.subscription },
+      ]
       for (const bucket of this.#evaluate(asked, values, memo, progress)) {
-        merge(buckets, { ...bucket, reasons, program: program.name }, asked.subscription === 'default' ? `d${index}` : asked.subscription)
+        merge(
+          buckets,
+          { ...bucket, reasons, program: program.name },
+          asked.subscription === 'default' ? `d${index}` : asked.subscription,
+        )
       }
       if (buckets.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets, 'MAX_BUCKETS')
     }
@@ -204,7 +228,12 @@ export class RequestRun implements RequestProgram {
    * Returns the buckets of one evaluation, those of each alternative once. What an alternative found before it failed
    * does not count.
    */
-  #evaluate(asked: Asked, values: RequestValues, memo: RequestMemo, progress: Progress): Omit<ResolvedBucket, 'reasons'>[] {
+  #evaluate(
+    asked: Asked,
+    values: RequestValues,
+    memo: RequestMemo,
+    progress: Progress,
+  ): Omit<ResolvedBucket, 'reasons'>[] {
     const own = asked.parameters === null ? values : subscriptionValues(values, asked.parameters)
     const all: Omit<ResolvedBucket, 'reasons'>[] = []
     for (const variant of asked.program.variants) {
@@ -220,7 +249,8 @@ export class RequestRun implements RequestProgram {
         progress.failed(error.message)
         continue
       }
-      for (const bucket of seen) all.push({ bucket, definition: variant.definition, priority: asked.priority ?? variant.priority })
+      for (const bucket of seen)
+        all.push({ bucket, definition: variant.definition, priority: asked.priority ?? variant.priority })
     }
     return all
   }
@@ -255,7 +285,8 @@ function askedOf(programs: readonly CompiledProgram[], context: RequestContext):
   return programs.flatMap((program): Asked[] => {
     const { name, automatic, alwaysDefault, failsRequest } = program.program
     const subscribed = subscriptions.get(name) ?? []
-    const byDefault = automatic && (context.includeDefaults || ((alwaysDefault || failsRequest) && subscribed.length > 0))
+    const byDefault =
+      automatic && (context.includeDefaults || ((alwaysDefault || failsRequest) && subscribed.length > 0))
     const explicit = (failsRequest ? [] : subscribed).map(([subscription, { parameters, priority }]): Asked => ({
       program,
       parameters: parameters ?? {},

@@ -46,6 +46,8 @@ export class RowBudget {
   /** Returns why plans do not have the row, each reason once. */
   get passed(): EvaluationError[] {
     if (!this.#reasons) return []
-    return [...new Map(Array.from(this.#reasons.values(), (reason) => [reason.where + reason.message, reason])).values()]
+    return [
+      ...new Map(Array.from(this.#reasons.values(), (reason) => [reason.where + reason.message, reason])).values(),
+    ]
   }
 }

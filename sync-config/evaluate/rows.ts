@@ -10,6 +10,8 @@ import { branchReader } from './keys.ts'
 import { RowBudget, RowTooMuch } from './row-budget.ts'
 import { Sink, type Output } from './sink.ts'
 
+// The file is long because it is the whole row side of a plan, read from top to bottom.
+
 /** True for a lookup, whose rows clients never see. */
 const LOOKUP_TYPE = 'lookup'
 
@@ -45,11 +47,17 @@ export class RowEvaluator {
     const plansOf = (prefix: string): number[] => [...names.keys()].filter((i) => names[i]?.has(prefix))
     const data = plan.definitions.flatMap((definition) => {
       const prefix = bucketPrefix(definition)
-      return definition.queries.map((query) => ({ ...dataReader(prefix, query, this.#repeats), plans: plansOf(prefix) }))
+      return definition.queries.map((query) => ({
+        ...dataReader(prefix, query, this.#repeats),
+        plans: plansOf(prefix),
+      }))
     })
     this.#readers = [
       ...data,
-      ...plan.lookups.map((lookup) => ({ ...lookupReader(lookup, this.#repeats), plans: plansOf(bucketPrefix(lookup)) })),
+      ...plan.lookups.map((lookup) => ({
+        ...lookupReader(lookup, this.#repeats),
+        plans: plansOf(bucketPrefix(lookup)),
+      })),
     ]
   }
 
@@ -67,7 +75,13 @@ export class RowEvaluator {
    * Returns what the row is in which buckets. A row that exceeds a limit is in no bucket of that plan, and `errors` say
    * so.
    */
-  outputs(table: TableName, row: SourceRow, emit: (output: Output) => void, errors: EvaluationError[], connection = 'default'): void {
+  outputs(
+    table: TableName,
+    row: SourceRow,
+    emit: (output: Output) => void,
+    errors: EvaluationError[],
+    connection = 'default',
+  ): void {
     const readers = this.readersOf(table, connection)
     if (readers.length === 0) return
     let values: Values
@@ -94,7 +108,12 @@ export class RowEvaluator {
         if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
         if (!(error instanceof RowTooMuch)) {
           const { label, definition } = reader
-          errors.push({ where: label, message: error.message, definition, ...(error instanceof NoIdColumn ? { everyRow: true } : {}) })
+          errors.push({
+            where: label,
+            message: error.message,
+            definition,
+            ...(error instanceof NoIdColumn ? { everyRow: true } : {}),
+          })
         }
         outputs.length = start
       }
@@ -103,7 +122,8 @@ export class RowEvaluator {
     if (budget.passed.length === 0) return outputs.forEach(emit)
     errors.push(...budget.passed)
     // A later query may have exceeded a limit. Then the outputs of earlier ones do not count either.
-    for (const [i, { plans }] of readers.entries()) if (!budget.exhausted(plans)) outputs.slice(ends[i - 1] ?? 0, ends[i]).forEach(emit)
+    for (const [i, { plans }] of readers.entries())
+      if (!budget.exhausted(plans)) outputs.slice(ends[i - 1] ?? 0, ends[i]).forEach(emit)
   }
 
   evaluate(table: TableName, row: SourceRow): EvaluatedRow {
@@ -112,7 +132,8 @@ export class RowEvaluator {
     this.outputs(
       table,
       row,
-      ({ bucket, definition, objectType, objectId, data }) => rows.push({ bucket, definition, objectType, objectId, data }),
+      ({ bucket, definition, objectType, objectId, data }) =>
+        rows.push({ bucket, definition, objectType, objectId, data }),
       errors,
     )
     return { rows: rows.length > 1 ? distinct(rows) : rows, errors }
@@ -139,7 +160,8 @@ export function resolveValues(row: SourceRow, options: PlanContent['values']): V
   const out: Record<string, Value> = {}
   for (const name in row) {
     const given = row[name]
-    const value = typeof given === 'object' && given !== null && 'resolve' in given ? resolveColumn(name, given, options) : given
+    const value =
+      typeof given === 'object' && given !== null && 'resolve' in given ? resolveColumn(name, given, options) : given
     // `__proto__` is the one name that an assignment would not make a column.
     if (name === '__proto__') Object.defineProperty(out, name, { value, enumerable: true })
     else out[name] = value
@@ -226,7 +248,9 @@ function lookupReader(lookup: Lookup, repeats: boolean): Query {
 
 /** Returns the output columns in order. A later column replaces the value of an earlier one of the same name. */
 export function compileColumns(columns: readonly Column[]): (environment: Environment) => [string, Value][] {
-  const parts = columns.map((column) => ('all' in column ? column : { name: column.name, evaluate: compileExpression(column.expr) }))
+  const parts = columns.map((column) =>
+    'all' in column ? column : { name: column.name, evaluate: compileExpression(column.expr) },
+  )
   const [only] = parts
   if (parts.length === 1 && only && 'all' in only) {
     const { hidden } = only.all

@@ -143,7 +143,11 @@ export class ExpressionBuilder {
       case 'member': {
         const operand = this.build(node.operand)
         if (typeof node.member === 'number' && !this.#compiled) {
-          return this.#refuse('operator', `${node.op} with a number is not supported here: use a path, '$.${node.member}'.`, node)
+          return this.#refuse(
+            'operator',
+            `${node.op} with a number is not supported here: use a path, '$.${node.member}'.`,
+            node,
+          )
         }
         const member = typeof node.member === 'number' ? integer(node.member) : text(node.member)
         return operand && call(this.#arrow(node.op), operand, member)
@@ -153,7 +157,11 @@ export class ExpressionBuilder {
       case 'case':
       case 'ternary':
         if (!this.#compiled)
-          return this.#refuse('operator', `${node.type === 'case' ? 'CASE' : node.op} is not supported here; edition 3 has it.`, node)
+          return this.#refuse(
+            'operator',
+            `${node.type === 'case' ? 'CASE' : node.op} is not supported here; edition 3 has it.`,
+            node,
+          )
         return node.type === 'case' ? this.#case(node) : this.#between(node)
       case 'select':
       case 'union':
@@ -198,7 +206,9 @@ export class ExpressionBuilder {
     const op = node.op
     if (op === 'IN' || op === 'NOT IN') return this.#in(node)
     const supported =
-      comparisons.has(op) || ['AND', 'OR', '!=', '+', '-', '*', '/', '||'].includes(op) || (this.#compiled && integerOperators.has(op))
+      comparisons.has(op) ||
+      ['AND', 'OR', '!=', '+', '-', '*', '/', '||'].includes(op) ||
+      (this.#compiled && integerOperators.has(op))
     if (!supported) {
       const hint = /LIKE/.test(op) ? ' Compare with = or use instr(…).' : ''
       return this.#refuse('operator', `The operator ${op} is not supported.${hint}`, node)
@@ -222,7 +232,8 @@ export class ExpressionBuilder {
 
   #in(node: ExprBinary): Expr | null {
     const negated = node.op === 'NOT IN'
-    if (negated && !this.#compiled) return this.#refuse('operator', 'NOT IN is not supported here: write NOT x IN y.', node)
+    if (negated && !this.#compiled)
+      return this.#refuse('operator', 'NOT IN is not supported here: write NOT x IN y.', node)
     const right = node.right
     const items = this.#listItems(right)
     if (!items && !negated && this.scope.scalarIn === false) {
@@ -247,16 +258,23 @@ export class ExpressionBuilder {
    */
   warnUnlessArray(right: SqlExpr): void {
     const json = right.type === 'string' ? kindOfJson(right.value) : null
-    const walks = right.type === 'string' ? json === 'array' || (this.#compiled && json === 'other') : !literals.has(right.type)
+    const walks =
+      right.type === 'string' ? json === 'array' || (this.#compiled && json === 'other') : !literals.has(right.type)
     if (walks) return
-    this.sql.warning('in-not-array', "The right side of IN must be a JSON array: write IN '[…]'. As it is, it fails for every row.", right)
+    this.sql.warning(
+      'in-not-array',
+      "The right side of IN must be a JSON array: write IN '[…]'. As it is, it fails for every row.",
+      right,
+    )
   }
 
   /** Compiles the items of ARRAY[…] or ROW(…), which only edition 3 has. */
   #listItems(node: SqlExpr): SqlExpr[] | null {
     if (!this.#compiled) return null
     if (node.type === 'array') return node.expressions
-    return node.type === 'call' && node.function.name.toLowerCase() === 'row' && !node.function.schema ? node.args : null
+    return node.type === 'call' && node.function.name.toLowerCase() === 'row' && !node.function.schema
+      ? node.args
+      : null
   }
 
   #unary(node: ExprUnary): Expr | null {
@@ -267,7 +285,9 @@ export class ExpressionBuilder {
     } else if (op !== 'NOT' && op !== 'IS NULL' && op !== 'IS NOT NULL') {
       return this.#refuse(
         'operator',
-        op === '-' ? 'Unary minus is only possible before a number: write 0 - x.' : `The operator ${op} is not supported.`,
+        op === '-'
+          ? 'Unary minus is only possible before a number: write 0 - x.'
+          : `The operator ${op} is not supported.`,
         node,
       )
     }
@@ -289,7 +309,9 @@ export class ExpressionBuilder {
     const name = node.function.name.toLowerCase()
     const fn = name === 'json_valid' && this.#compiled ? undefined : functions.get(name)
     if (!node.function.schema && (!fn || name.endsWith('_1'))) {
-      const known = [...functions.keys()].filter((each) => !each.endsWith('_1') && !(each === 'json_valid' && this.#compiled))
+      const known = [...functions.keys()].filter(
+        (each) => !each.endsWith('_1') && !(each === 'json_valid' && this.#compiled),
+      )
       return this.#refuse(
         'function',
         CLOCK.has(name) ? noClock(`${name}()`) : `The function ${shorten(name)} does not exist.${hint(name, known)}`,
@@ -328,7 +350,8 @@ export class ExpressionBuilder {
     const operand = this.build(node.operand)
     const to = node.to
     const name = 'name' in to ? to.name.toLowerCase() : ''
-    if (!casts.has(name)) return this.#refuse('cast', `Casts are possible to ${[...casts].join(', ')}.`, this.#compiled ? to : node)
+    if (!casts.has(name))
+      return this.#refuse('cast', `Casts are possible to ${[...casts].join(', ')}.`, this.#compiled ? to : node)
     return operand && call(`cast ${name}`, operand)
   }
 

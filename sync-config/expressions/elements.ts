@@ -13,7 +13,8 @@ import { bool, EvaluationFailure, isNull, NestedJson, type Value } from './value
  * reference. `each`: json_each, which also reads objects and scalars, and reads numbers as JavaScript does.
  * `each-null-text`: the same, but JSON null is the text `null` (edition 1).
  */
-export type Walk = 'array' | 'keys' | 'request-array' | 'request-list' | 'request-array-nulls' | 'each' | 'each-null-text'
+export type Walk =
+  'array' | 'keys' | 'request-array' | 'request-list' | 'request-array-nulls' | 'each' | 'each-null-text'
 
 export function walk(value: Value, how: Walk): Element[] {
   if (isNull(value)) return []
@@ -37,7 +38,8 @@ export function walk(value: Value, how: Walk): Element[] {
 const makesKey = (item: Json, how: Walk): boolean =>
   typeof item !== 'boolean' && !(item === null && (how === 'request-array' || how === 'request-list'))
 
-const keyElement = (item: Json): Value => (typeof item === 'object' && item !== null ? new NestedJson(jsonText(item)) : sqlValue(item))
+const keyElement = (item: Json): Value =>
+  typeof item === 'object' && item !== null ? new NestedJson(jsonText(item)) : sqlValue(item)
 
 /**
  * Parses a JSON array. Throws EvaluationFailure when the text is not one. For a request, another kind of array counts
@@ -71,6 +73,7 @@ const jsNumber = (value: number): Value => (Number.isInteger(value) ? BigInt(val
 function throughNumbers(item: Json): unknown {
   if (typeof item === 'bigint') return Number(item)
   if (Array.isArray(item)) return item.map(throughNumbers)
-  if (item !== null && typeof item === 'object') return Object.fromEntries(Object.entries(item).map(([k, v]) => [k, throughNumbers(v)]))
+  if (item !== null && typeof item === 'object')
+    return Object.fromEntries(Object.entries(item).map(([k, v]) => [k, throughNumbers(v)]))
   return item
 }

@@ -34,7 +34,14 @@ export interface Memo {
   get<T>(key: string, own: boolean, make: () => T): T
 }
 
-const nothing: RequestValues = { sub: null, tokenSub: null, jwt: null, connection: null, subscription: null, member: () => null }
+const nothing: RequestValues = {
+  sub: null,
+  tokenSub: null,
+  jwt: null,
+  connection: null,
+  subscription: null,
+  member: () => null,
+}
 
 export const rowEnvironment = (schema: string, table: string, row: Readonly<Record<string, Value>>): Environment => ({
   row,

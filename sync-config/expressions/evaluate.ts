@@ -67,7 +67,9 @@ function compile(expr: Expr, once: boolean): Evaluate {
     }
     case 'call': {
       const args = expr[2].map((arg) => compileExpression(arg, once))
-      return (once ? compileFixed(expr[1], expr[2], args) : null) ?? compileLazy(expr[1], args) ?? compileCall(expr[1], args)
+      return (
+        (once ? compileFixed(expr[1], expr[2], args) : null) ?? compileLazy(expr[1], args) ?? compileCall(expr[1], args)
+      )
     }
   }
 }

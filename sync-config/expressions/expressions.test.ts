@@ -31,7 +31,8 @@ const record = JSON.stringify({
 
 const EDITIONS = {
   'bucket definitions of edition 1': (query: string) => `bucket_definitions:\n  b:\n    data: [${query}]\n`,
-  'bucket definitions of edition 2': (query: string) => `bucket_definitions:\n  b:\n    data: [${query}]\nconfig: {edition: 2}\n`,
+  'bucket definitions of edition 2': (query: string) =>
+    `bucket_definitions:\n  b:\n    data: [${query}]\nconfig: {edition: 2}\n`,
   'compiled streams': (query: string) => `config: {edition: 3}\nstreams:\n  s:\n    query: ${query}\n`,
 }
 

@@ -76,7 +76,10 @@ function typeOf(x: Value): string {
   return typeof x === 'bigint' ? 'integer' : typeof x === 'number' ? 'real' : 'text'
 }
 
-const fn = (least: number, most: number, evaluate: (args: readonly Value[]) => Value): SqlFunction => ({ arity: [least, most], evaluate })
+const fn = (least: number, most: number, evaluate: (args: readonly Value[]) => Value): SqlFunction => ({
+  arity: [least, most],
+  evaluate,
+})
 
 /**
  * The functions of the language by their lower-case names. Forms of edition 1 end in `_1` and cannot be written in SQL.

@@ -11,13 +11,23 @@ interface Geometry {
   parts: Geometry[]
 }
 
-const names = ['', 'Point', 'LineString', 'Polygon', 'MultiPoint', 'MultiLineString', 'MultiPolygon', 'GeometryCollection']
+const names = [
+  '',
+  'Point',
+  'LineString',
+  'Polygon',
+  'MultiPoint',
+  'MultiLineString',
+  'MultiPolygon',
+  'GeometryCollection',
+]
 const MAX_DEPTH = 20
 
 function bytesOf(value: Value): Uint8Array | null {
   if (value instanceof Uint8Array) return value
   if (typeof value !== 'string') return null
-  if (value.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(value)) throw new EvaluationFailure('not a geometry in hexadecimal EWKB')
+  if (value.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(value))
+    throw new EvaluationFailure('not a geometry in hexadecimal EWKB')
   return Uint8Array.from({ length: value.length / 2 }, (_, i) => Number.parseInt(value.slice(2 * i, 2 * i + 2), 16))
 }
 
@@ -90,7 +100,8 @@ function coordinates(g: Geometry): string {
 }
 
 function json(g: Geometry): string {
-  if (g.type === 'GeometryCollection') return `{"type":"GeometryCollection","geometries":[${g.parts.map(json).join(',')}]}`
+  if (g.type === 'GeometryCollection')
+    return `{"type":"GeometryCollection","geometries":[${g.parts.map(json).join(',')}]}`
   return `{"type":"${g.type}","coordinates":${coordinates(g)}}`
 }
 

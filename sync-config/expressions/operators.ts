@@ -23,7 +23,10 @@ const op = (evaluate: (args: readonly Value[]) => Value): SqlFunction => ({ arit
 const comparison = (test: (order: number) => boolean): SqlFunction =>
   op(([a, b]) => (isNull(a) || isNull(b) ? null : bool(test(compare(a, b)))))
 
-function arithmetic(ints: (a: bigint, b: bigint) => bigint | null, reals: (a: number, b: number) => number | null): SqlFunction {
+function arithmetic(
+  ints: (a: bigint, b: bigint) => bigint | null,
+  reals: (a: number, b: number) => number | null,
+): SqlFunction {
   return op(([x, y]) => {
     const a = numericForm(x)
     const b = numericForm(y)
@@ -50,12 +53,19 @@ export interface FixedList {
   nullList: Value
 }
 
-const identities = (items: readonly Json[]): ReadonlySet<string> => new Set(items.flatMap((item) => identity(sqlValue(item)) ?? []))
+const identities = (items: readonly Json[]): ReadonlySet<string> =>
+  new Set(items.flatMap((item) => identity(sqlValue(item)) ?? []))
 
 export const fixedLists: ReadonlyMap<string, FixedList> = new Map([
   ['in', { elements: (list) => identities(arrayOf(list)), holds: bool, nullValue: null, nullList: null }],
-  ['not in', { elements: (list) => identities(membersOf(list)), holds: (found) => bool(!found), nullValue: 1n, nullList: 1n }],
-  ['not(in)', { elements: (list) => identities(membersOf(list)), holds: (found) => bool(!found), nullValue: 1n, nullList: null }],
+  [
+    'not in',
+    { elements: (list) => identities(membersOf(list)), holds: (found) => bool(!found), nullValue: 1n, nullList: 1n },
+  ],
+  [
+    'not(in)',
+    { elements: (list) => identities(membersOf(list)), holds: (found) => bool(!found), nullValue: 1n, nullList: null },
+  ],
 ] satisfies [string, FixedList][])
 
 /**

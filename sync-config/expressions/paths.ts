@@ -83,7 +83,8 @@ export function arrowOf(json: Json, right: Value, as: 'json' | 'value', fixed: b
 export function extract(json: Value, path: Value, fixed: boolean): Value {
   if (isNull(json) || isNull(path)) return null
   const text = textForm(path) ?? ''
-  if (!text.startsWith('$')) throw new EvaluationFailure(`json_extract: the path ${JSON.stringify(text)} must begin with $`)
+  if (!text.startsWith('$'))
+    throw new EvaluationFailure(`json_extract: the path ${JSON.stringify(text)} must begin with $`)
   return arrow(json, text, 'value', fixed)
 }
 
@@ -102,7 +103,8 @@ const lengthOf = (value: Json): Value => (Array.isArray(value) ? BigInt(value.le
 export function keys(json: Value): Value {
   if (isNull(json)) return null
   const value = jsonOf(json)
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new EvaluationFailure('json_keys: not a JSON object')
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    throw new EvaluationFailure('json_keys: not a JSON object')
   return JSON.stringify(Object.keys(value))
 }
 

@@ -29,9 +29,14 @@ export function inheritPlace<E extends WrittenExpr>(from: WrittenExpr, to: E): E
  * is none.
  */
 export function placeOf(exprs: readonly WrittenExpr[], [from, until]: Range): Range | null {
-  const written = exprs.flatMap((expr) => places.get(expr) ?? []).filter(({ range: [start, end] }) => start >= from && end <= until)
+  const written = exprs
+    .flatMap((expr) => places.get(expr) ?? [])
+    .filter(({ range: [start, end] }) => start >= from && end <= until)
   const [first] = written
   if (!first) return null
   const together = written.filter(({ query }) => query === first.query)
-  return [Math.min(...together.map(({ range: [start] }) => start)), Math.max(...together.map(({ range: [, end] }) => end))]
+  return [
+    Math.min(...together.map(({ range: [start] }) => start)),
+    Math.max(...together.map(({ range: [, end] }) => end)),
+  ]
 }

@@ -33,7 +33,8 @@ export function truth(value: Value): boolean {
 
 export const bool = (value: boolean): bigint => (value ? 1n : 0n)
 
-const rank = (value: Exclude<Value, null | undefined>): number => (typeof value === 'string' ? 1 : typeof value === 'object' ? 2 : 0)
+const rank = (value: Exclude<Value, null | undefined>): number =>
+  typeof value === 'string' ? 1 : typeof value === 'object' ? 2 : 0
 
 /**
  * Compares two values that are not NULL: numbers before TEXT before BLOB, TEXT by UTF-16 units, and NaN after all other
@@ -86,7 +87,8 @@ export function byteForm(value: Exclude<Value, null | undefined>): Uint8Array {
  * Parses a sign and digits. Throws EvaluationFailure for too many digits, because parsing takes more than linear time.
  */
 export function integerOf(text: string): bigint {
-  if (text.length > MAX_INTEGER_DIGITS) throw new EvaluationFailure(`an integer of more than ${MAX_INTEGER_DIGITS} digits`)
+  if (text.length > MAX_INTEGER_DIGITS)
+    throw new EvaluationFailure(`an integer of more than ${MAX_INTEGER_DIGITS} digits`)
   return BigInt(text.replace('+', ''))
 }
 

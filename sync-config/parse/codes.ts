@@ -16,7 +16,8 @@ export const FINDING_CODES = {
   'yaml-value': 'a number is out of its range',
   'unknown-key': 'this key is not known here; in a stream it is ignored (warning)',
   'nothing-defined': 'the file has neither bucket_definitions nor streams',
-  'service-config': 'the file is the configuration of a PowerSync service; for each part, what replaces it here (warning)',
+  'service-config':
+    'the file is the configuration of a PowerSync service; for each part, what replaces it here (warning)',
   'duplicate-name': 'a stream has the same name as a bucket definition',
   'data-missing': 'a bucket definition without data',
   'parameters-empty': 'an empty list of parameter queries',
@@ -69,7 +70,8 @@ export const FINDING_CODES = {
   'duplicate-from': 'the same name appears twice in FROM',
   'duplicate-column': 'a column of a CTE or sub-select appears twice',
   'id-missing': 'the query returns no column id. Only a database shows whether * includes one',
-  'id-over-star': 'another value is used as the id, also where it is NULL, because it is written before a * with a column id (warning)',
+  'id-over-star':
+    'another value is used as the id, also where it is NULL, because it is written before a * with a column id (warning)',
   'unknown-source-table': 'the database has no such table (warning)',
   'unknown-source-column': 'the table has no such column (warning)',
   'never-equal': 'the compared columns have different types in the database, so no row matches (warning)',

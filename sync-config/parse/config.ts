@@ -65,7 +65,8 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
   const streams = find('streams')
   const edition = options.edition
   const misspelt = entries.some(({ name }) => ['bucket_definitions', 'streams'].includes(closest(name, SECTIONS) ?? ''))
-  if (!buckets && !streams && !misspelt) yaml.findings.error('nothing-defined', "'bucket_definitions' or 'streams' is required.", [0, 1])
+  if (!buckets && !streams && !misspelt)
+    yaml.findings.error('nothing-defined', "'bucket_definitions' or 'streams' is required.", [0, 1])
   if (buckets && edition >= 3) {
     yaml.findings.error(
       'buckets-in-edition-3',
@@ -89,7 +90,11 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
   const names = new Set(config.buckets.map((bucket) => bucket.name))
   for (const stream of config.streams) {
     if (names.has(stream.name))
-      yaml.findings.error('duplicate-name', `The name '${stream.name}' is already used by a bucket definition.`, stream.key)
+      yaml.findings.error(
+        'duplicate-name',
+        `The name '${stream.name}' is already used by a bucket definition.`,
+        stream.key,
+      )
   }
   if (streams && edition < 2) {
     const place = config.streams[0]?.queries[0]?.range ?? streams.key
@@ -125,8 +130,20 @@ const TAG = '!accept_potentially_dangerous_queries'
 function readBucket(yaml: YamlReader, { name, key, value }: Entry): BucketDefinitionText | null {
   const entries = yaml.map(value, `'${name}'`, key)
   if (!entries) return null
-  refuseUnknown(yaml, entries, ['parameters', 'data', 'priority', 'accept_potentially_dangerous_queries'], 'a bucket definition')
-  const out: BucketDefinitionText = { name, key, parameters: null, data: [], priority: undefined, acceptDangerous: false }
+  refuseUnknown(
+    yaml,
+    entries,
+    ['parameters', 'data', 'priority', 'accept_potentially_dangerous_queries'],
+    'a bucket definition',
+  )
+  const out: BucketDefinitionText = {
+    name,
+    key,
+    parameters: null,
+    data: [],
+    priority: undefined,
+    acceptDangerous: false,
+  }
   const data = entries.find((entry) => entry.name === 'data')
   if (!data) yaml.findings.error('data-missing', `'data', a list of queries, is required.`, key)
   for (const entry of entries) {
@@ -163,11 +180,20 @@ function readQueries(yaml: YamlReader, entry: Entry): { sql: ScalarText; tagged:
 function readStream(yaml: YamlReader, { name, key, value }: Entry, edition: number): StreamText | null {
   const entries = yaml.map(value, `'${name}'`, key)
   if (!entries) return null
-  const out: StreamText = { name, key, queries: [], with: [], autoSubscribe: false, priority: undefined, acceptDangerous: false }
+  const out: StreamText = {
+    name,
+    key,
+    queries: [],
+    with: [],
+    autoSubscribe: false,
+    priority: undefined,
+    acceptDangerous: false,
+  }
   const known = ['query', 'queries', 'with', 'auto_subscribe', 'priority', 'accept_potentially_dangerous_queries']
   for (const entry of entries) {
     if (entry.name === 'query') out.queries.push(...one(yaml, entry).map((query) => query.sql))
-    if (entry.name === 'queries' && edition >= 3) out.queries.push(...readQueries(yaml, entry).map((query) => query.sql))
+    if (entry.name === 'queries' && edition >= 3)
+      out.queries.push(...readQueries(yaml, entry).map((query) => query.sql))
     if (entry.name === 'auto_subscribe') out.autoSubscribe = yaml.boolean(entry)
     if (entry.name === 'priority') out.priority = yaml.integer(entry, 0, 3, PRIORITY)
     if (entry.name === 'accept_potentially_dangerous_queries') out.acceptDangerous = yaml.boolean(entry)

@@ -41,7 +41,10 @@ export class YamlReader {
   /** The root map, or null when the file cannot be read (which is reported). */
   root(): YAMLMap | null {
     if (this.text.length > MAX_LENGTH) {
-      this.findings.error('file-too-long', `The file has more than ${MAX_LENGTH} characters.`, [MAX_LENGTH, MAX_LENGTH + 1])
+      this.findings.error('file-too-long', `The file has more than ${MAX_LENGTH} characters.`, [
+        MAX_LENGTH,
+        MAX_LENGTH + 1,
+      ])
       return null
     }
     const deep = tooDeep(this.text)
@@ -52,10 +55,11 @@ export class YamlReader {
     const document = this.#parse()
     if (!document) return null
     for (const error of document.errors) {
-      this.findings.error(error.code === 'DUPLICATE_KEY' ? 'yaml-duplicate-key' : 'yaml-syntax', `YAML: ${error.message}`, [
-        error.pos[0],
-        error.pos[1],
-      ])
+      this.findings.error(
+        error.code === 'DUPLICATE_KEY' ? 'yaml-duplicate-key' : 'yaml-syntax',
+        `YAML: ${error.message}`,
+        [error.pos[0], error.pos[1]],
+      )
     }
     if (document.errors.length > 0) return null
     if (isMap(document.contents)) return document.contents
@@ -156,7 +160,11 @@ export class YamlReader {
 
   boolean(entry: Entry): boolean {
     if (isScalar(entry.value) && typeof entry.value.value === 'boolean') return entry.value.value
-    this.findings.error('yaml-type', `'${entry.name}' must be true or false.`, entry.value ? this.range(entry.value) : entry.key)
+    this.findings.error(
+      'yaml-type',
+      `'${entry.name}' must be true or false.`,
+      entry.value ? this.range(entry.value) : entry.key,
+    )
     return false
   }
 
@@ -164,7 +172,11 @@ export class YamlReader {
   integer(entry: Entry, low: number, high: number, message: string): number | undefined {
     const value = isScalar(entry.value) ? entry.value.value : undefined
     if (typeof value === 'number' && Number.isInteger(value) && value >= low && value <= high) return value
-    this.findings.error(entry.name === 'priority' ? 'priority' : 'yaml-value', message, entry.value ? this.range(entry.value) : entry.key)
+    this.findings.error(
+      entry.name === 'priority' ? 'priority' : 'yaml-value',
+      message,
+      entry.value ? this.range(entry.value) : entry.key,
+    )
     return undefined
   }
 

@@ -15,10 +15,16 @@ const forms: [string, string][] = [
   ['double quotes over lines', list('"SELECT id, \\\n        nope(x) AS y\n        FROM t"')],
   ['literal', value('|\n      SELECT id,\n        nope(x) AS y\n      FROM t')],
   ['literal, stripped', value('|-\n      SELECT id,\n\n        nope(x) AS y\n      FROM t')],
-  ['literal, kept, with an indentation indicator', value('|2+\n        SELECT id,\n          nope(x) AS y\n        FROM t\n\n')],
+  [
+    'literal, kept, with an indentation indicator',
+    value('|2+\n        SELECT id,\n          nope(x) AS y\n        FROM t\n\n'),
+  ],
   ['literal, indentation indicator first', value('|-2\n      SELECT id, nope(x) AS y FROM t')],
   ['folded', value('>\n      SELECT id,\n      nope(x) AS y\n      FROM t')],
-  ['folded with paragraphs and deeper lines', value('>-\n      SELECT id, a,\n\n\n      b,\n        c,\n      nope(x) AS y\n      FROM t')],
+  [
+    'folded with paragraphs and deeper lines',
+    value('>-\n      SELECT id, a,\n\n\n      b,\n        c,\n      nope(x) AS y\n      FROM t'),
+  ],
   ['literal with a comment of SQL', value('|\n      SELECT id -- a: b # c\n      , nope(x) AS y FROM t')],
   ['literal in a list', list('|\n        SELECT id,\n        nope(x) AS y FROM t')],
   ['plain with a comment behind', value('SELECT id, nope(x) AS y FROM t # why')],
@@ -33,14 +39,13 @@ const wraps: [string, (yaml: string) => string][] = [
   ['a byte order mark', (yaml) => `\ufeff${yaml}`],
 ]
 
-test.each(forms.flatMap(([name, yaml]) => wraps.map(([wrap, make]): [string, string, string] => [name, wrap, make(yaml)])))(
-  'the place of a mistake is that of its characters: %s, %s',
-  (_, __, yaml) => {
-    const result = compileConfig(yaml)
-    const found = result.ok ? [] : result.errors
-    const lines = new Lines(yaml)
-    const at = found.map(({ place, end }) => yaml.slice(lines.offset(place), end && lines.offset(end)))
-    expect(found.map(({ code }) => code)).toEqual(['function'])
-    expect(['nope(x)', 'nope']).toContain(at[0])
-  },
-)
+test.each(
+  forms.flatMap(([name, yaml]) => wraps.map(([wrap, make]): [string, string, string] => [name, wrap, make(yaml)])),
+)('the place of a mistake is that of its characters: %s, %s', (_, __, yaml) => {
+  const result = compileConfig(yaml)
+  const found = result.ok ? [] : result.errors
+  const lines = new Lines(yaml)
+  const at = found.map(({ place, end }) => yaml.slice(lines.offset(place), end && lines.offset(end)))
+  expect(found.map(({ code }) => code)).toEqual(['function'])
+  expect(['nope(x)', 'nope']).toContain(at[0])
+})

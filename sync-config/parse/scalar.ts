@@ -98,7 +98,9 @@ function indentation(source: string, header: number, from: number, end: number):
     const stop = source.indexOf('\n', at)
     const line = source.slice(at, stop < 0 ? end : stop)
     if (line.trim() !== '')
-      return given ? Math.min(Number(given[1]) + parentIndent(source, header), line.length) : line.length - line.trimStart().length
+      return given
+        ? Math.min(Number(given[1]) + parentIndent(source, header), line.length)
+        : line.length - line.trimStart().length
     if (stop < 0) break
     at = stop + 1
   }

@@ -37,7 +37,8 @@ const IDENTIFYING = ['replication', 'client_auth', 'storage', 'sync_rules', 'syn
 export const isService = (entries: readonly Entry[]): boolean => entries.some(({ name }) => IDENTIFYING.includes(name))
 
 /** Returns true for false and for an empty value. */
-const isOff = (yaml: YamlReader, value: YamlNode): boolean => value === null || yaml.plain(value) === false || yaml.plain(value) === null
+const isOff = (yaml: YamlReader, value: YamlNode): boolean =>
+  value === null || yaml.plain(value) === false || yaml.plain(value) === null
 
 /** Reports that the file is a service configuration, and what replaces each part of it here. */
 export function reportService(yaml: YamlReader, entries: readonly Entry[]): void {
@@ -49,7 +50,9 @@ export function reportService(yaml: YamlReader, entries: readonly Entry[]): void
   const tell = (path: string, { key, value }: Entry): void => {
     const known = Object.hasOwn(SERVICE_KEYS, path) ? SERVICE_KEYS[path] : undefined
     if (known !== undefined) {
-      const told = isOff(yaml, value) ? `'${path}' is off there, so nothing needs to be set here.` : `'${path}' corresponds to: ${known}.`
+      const told = isOff(yaml, value)
+        ? `'${path}' is off there, so nothing needs to be set here.`
+        : `'${path}' corresponds to: ${known}.`
       return yaml.findings.warning('service-config', told, key)
     }
     if (!Object.keys(SERVICE_KEYS).some((other) => other.startsWith(`${path}.`)) || !yaml.isMap(value)) return

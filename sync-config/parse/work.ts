@@ -36,7 +36,11 @@ export class Work {
 
   /** `length` is in characters. `planScale` is larger for tenants that may multiply conditions out further. */
   constructor(length: number, planScale = 1) {
-    this.#most = { yaml: allowed('yaml', length), sql: allowed('sql', length), plan: planScale * allowed('plan', length) }
+    this.#most = {
+      yaml: allowed('yaml', length),
+      sql: allowed('sql', length),
+      plan: planScale * allowed('plan', length),
+    }
   }
 
   /** Counts steps. Throws TooMuchWork beyond the limit. */

@@ -18,10 +18,16 @@ export interface PlanPart {
 
 export function partsOf(plan: Plan): PlanPart[] {
   const { definitions, lookups, events, values, programs } = contentOf(plan)
-  const usedBy = (uses: (variant: Variant) => boolean) => programs.filter(({ variants }) => variants.some(uses)).map(({ name }) => name)
+  const usedBy = (uses: (variant: Variant) => boolean) =>
+    programs.filter(({ variants }) => variants.some(uses)).map(({ name }) => name)
   return [
     ...definitions.map((each, i): PlanPart => {
-      return { kind: 'data', ...named(each), usedBy: usedBy(({ definition }) => definition === i), tables: tablesOf(each.queries) }
+      return {
+        kind: 'data',
+        ...named(each),
+        usedBy: usedBy(({ definition }) => definition === i),
+        tables: tablesOf(each.queries),
+      }
     }),
     ...lookups.map((each, i): PlanPart => {
       const users = usedBy(({ steps }) => steps.some((step) => 'lookup' in step && step.lookup === i))
@@ -30,7 +36,14 @@ export function partsOf(plan: Plan): PlanPart[] {
     ...events.map((event): PlanPart => {
       const queries = event.queries.map(({ table, columns }) => ({ table, columns }))
       const hash = contentHash([values, event.name, queries])
-      return { kind: 'event', hash, name: event.name, usedBy: [event.name], bucket: '', tables: tablesOf(event.queries) }
+      return {
+        kind: 'event',
+        hash,
+        name: event.name,
+        usedBy: [event.name],
+        bucket: '',
+        tables: tablesOf(event.queries),
+      }
     }),
   ]
 }

@@ -51,10 +51,12 @@ function sameValue(expr: Expr): boolean {
     case 'call': {
       const [, name, args] = expr
       const [first, second] = args
-      if (name === '->>') return first?.[0] === 'request' && second?.[0] === 'text' && /^(?:\$\.)?[A-Za-z_]\w*$/.test(second[1])
+      if (name === '->>')
+        return first?.[0] === 'request' && second?.[0] === 'text' && /^(?:\$\.)?[A-Za-z_]\w*$/.test(second[1])
       if (name === 'ifnull' || name === 'typeof' || name === 'in list') return args.every(sameValue)
       if (name === 'iif') return first !== undefined && sameCondition(first) && args.slice(1).every(sameValue)
-      if (name === 'case') return args.every((arg, i) => (i % 2 === 0 && i + 1 < args.length ? sameCondition(arg) : sameValue(arg)))
+      if (name === 'case')
+        return args.every((arg, i) => (i % 2 === 0 && i + 1 < args.length ? sameCondition(arg) : sameValue(arg)))
       return sameTest(expr)
     }
     default:
@@ -88,7 +90,10 @@ function sameTest(expr: Expr): boolean {
     case 'not':
       return first?.[0] === 'call' && (first[1] === 'is null' || first[1] === 'is') && sameTest(first)
     case '=':
-      return args.every(sameValue) && args.some((arg) => isLiteral(arg) || arg[0] === 'request' || (arg[0] === 'call' && arg[1] === '->>'))
+      return (
+        args.every(sameValue) &&
+        args.some((arg) => isLiteral(arg) || arg[0] === 'request' || (arg[0] === 'call' && arg[1] === '->>'))
+      )
     case '<':
     case '<=':
     case '>':

@@ -4,12 +4,17 @@ import type { FindingCode } from '../parse/codes.ts'
 import type { Branch, Definition, Lookup, Program, TablePattern } from './plan.ts'
 
 /** Returns warnings about costs that grow with the data, each message once. */
-export function costWarnings(program: Program, definitions: readonly Definition[], lookups: readonly Lookup[]): [FindingCode, string][] {
+export function costWarnings(
+  program: Program,
+  definitions: readonly Definition[],
+  lookups: readonly Lookup[],
+): [FindingCode, string][] {
   const found = new Map<string, FindingCode>()
   for (const variant of program.variants) {
     const asked = variant.steps.flatMap((step) => ('lookup' in step ? (lookups[step.lookup] ?? []) : []))
     for (const query of [...(definitions[variant.definition]?.queries ?? []), ...asked]) {
-      for (const message of query.branches.flatMap((branch) => unboundedArrays(branch, query.table))) found.set(message, 'unbounded-array')
+      for (const message of query.branches.flatMap((branch) => unboundedArrays(branch, query.table)))
+        found.set(message, 'unbounded-array')
     }
     for (const step of variant.steps) {
       const lookup = 'lookup' in step && step.keys.length === 0 ? lookups[step.lookup] : undefined
@@ -31,7 +36,8 @@ function unboundedArrays(branch: Branch, table: TablePattern): string[] {
     .filter((expr) => !bounded.has(arrayText(expr)))
     .map((expr) => {
       const array = withoutDefault(expr)
-      const [what, bound] = array[0] === 'column' ? [array[1], `: add json_array_length(${array[1]}) <= 100, say`] : ['an array', '']
+      const [what, bound] =
+        array[0] === 'column' ? [array[1], `: add json_array_length(${array[1]}) <= 100, say`] : ['an array', '']
       return `A row of ${tableName(table)} goes into one bucket for each element of ${what}, and nothing limits their number${bound}. A row in more than ${MAX_BUCKETS_PER_ROW} buckets is left out.`
     })
 }

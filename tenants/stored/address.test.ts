@@ -3,7 +3,9 @@ import { addresseeOf, pathWithin, type Addresses } from './address.ts'
 
 const named = (name: string, state = 'active') => ({ name, version: 1, state, hosts: [] })
 const addresses = (changed: Partial<Addresses> = {}): Addresses => ({
-  byName: new Map([named('acme'), named('other'), named('default'), named('asleep', 'suspended')].map((each) => [each.name, each])),
+  byName: new Map(
+    [named('acme'), named('other'), named('default'), named('asleep', 'suspended')].map((each) => [each.name, each]),
+  ),
   byHost: new Map(),
   hosts: [],
   wildcard: null,

@@ -31,7 +31,10 @@ const TENANT_PATH = /^\/t\/([^/]*)(?:\/+(.*))?$/
  * a tenant's, one that is neither a tenant's nor the deployment's own has nothing: whoever points a name of theirs at
  * us, or forges the header, meets no tenant.
  */
-export function addresseeOf({ hostname, pathname }: Pick<URL, 'hostname' | 'pathname'>, addresses: Addresses): Addressee {
+export function addresseeOf(
+  { hostname, pathname }: Pick<URL, 'hostname' | 'pathname'>,
+  addresses: Addresses,
+): Addressee {
   const byHost = tenantOfHost(hostname, addresses)
   const path = TENANT_PATH.exec(pathname)
   if (byHost !== null) return path === null ? served(byHost, addresses) : 'nobody'
@@ -42,7 +45,10 @@ export function addresseeOf({ hostname, pathname }: Pick<URL, 'hostname' | 'path
 }
 
 /** Returns whether an address is the deployment's, and not a tenant's. */
-export const isOwnAddress = ({ hostname, pathname }: Pick<URL, 'hostname' | 'pathname'>, addresses: Addresses): boolean =>
+export const isOwnAddress = (
+  { hostname, pathname }: Pick<URL, 'hostname' | 'pathname'>,
+  addresses: Addresses,
+): boolean =>
   tenantOfHost(hostname, addresses) === null && isOwnHost(hostname, addresses) && !TENANT_PATH.test(pathname)
 
 /**
@@ -66,4 +72,5 @@ function byWildcard(host: string, wildcard: string | null): string | null {
   return TENANT_NAME.test(label) ? label : null
 }
 
-const served = (name: string, { byName }: Addresses): Addressee => (byName.get(name)?.state === 'active' ? { name } : 'nobody')
+const served = (name: string, { byName }: Addresses): Addressee =>
+  byName.get(name)?.state === 'active' ? { name } : 'nobody'

@@ -1,8 +1,16 @@
 import { expect, test } from 'vitest'
 import { shareTokens, type TokenIdentity } from './identities.ts'
 
-const identity = (changed: Partial<TokenIdentity> = {}): TokenIdentity => ({ key: 'k', audiences: ['app'], issuers: null, ...changed })
-const tokens = (changed: Partial<TokenIdentity> = {}, claim: string | null = null) => ({ claim, identities: [identity(changed)] })
+const identity = (changed: Partial<TokenIdentity> = {}): TokenIdentity => ({
+  key: 'k',
+  audiences: ['app'],
+  issuers: null,
+  ...changed,
+})
+const tokens = (changed: Partial<TokenIdentity> = {}, claim: string | null = null) => ({
+  claim,
+  identities: [identity(changed)],
+})
 
 test.each([
   ['one key and one audience', tokens(), tokens(), true],

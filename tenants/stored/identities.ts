@@ -25,6 +25,8 @@ export function shareTokens(a: AcceptedTokens, b: AcceptedTokens): boolean {
 }
 
 const bothAccept = (a: TokenIdentity, b: TokenIdentity): boolean =>
-  a.key === b.key && meet(a.audiences, b.audiences) && (a.issuers === null || b.issuers === null || meet(a.issuers, b.issuers))
+  a.key === b.key &&
+  meet(a.audiences, b.audiences) &&
+  (a.issuers === null || b.issuers === null || meet(a.issuers, b.issuers))
 
 const meet = (a: readonly string[], b: readonly string[]): boolean => a.some((each) => b.includes(each))

@@ -133,14 +133,18 @@ export function changed(before: TenantRecord, change: TenantChange, now: Date): 
   const secrets = OWN_SECRET_NAMES.filter(
     (name) => change.secrets[name] ?? (change.secrets[name] !== null && before.secrets.includes(name)),
   )
-  const given = OWN_SECRET_NAMES.flatMap((name): [OwnSecret, string][] => (change.secrets[name] ? [[name, change.secrets[name]]] : []))
+  const given = OWN_SECRET_NAMES.flatMap((name): [OwnSecret, string][] =>
+    change.secrets[name] ? [[name, change.secrets[name]]] : [],
+  )
   const problems = [
     ...readSettings(OWN_SETTINGS, settings).problems,
     ...given.flatMap(([name, text]) => readSettings({ [name]: OWN_SECRETS[name] }, { [name]: text }).problems),
     ...(secrets.includes('DATABASE_URL') ? [] : ['DATABASE_URL: is not set']),
   ]
   if (problems.length > 0) {
-    throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${problems.join('; ')}`, { status: 422 })
+    throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${problems.join('; ')}`, {
+      status: 422,
+    })
   }
   const version = before.version + 1
   return {
@@ -160,14 +164,24 @@ export function changed(before: TenantRecord, change: TenantChange, now: Date): 
  * Returns where the objects are. The same name in another jurisdiction is another, empty object, and an object stays
  * where it was created, so a tenant that has objects is not moved by a change of its record.
  */
-function placed({ name, version, place }: TenantRecord, { location, jurisdiction }: TenantChange): Pick<TenantRecord, 'place'> {
-  const wanted = { ...place, ...(location !== undefined && { location }), ...(jurisdiction !== undefined && { jurisdiction }) }
+function placed(
+  { name, version, place }: TenantRecord,
+  { location, jurisdiction }: TenantChange,
+): Pick<TenantRecord, 'place'> {
+  const wanted = {
+    ...place,
+    ...(location !== undefined && { location }),
+    ...(jurisdiction !== undefined && { jurisdiction }),
+  }
   const after = { location: wanted.location ?? null, jurisdiction: wanted.jurisdiction ?? null }
   if (version === 0) return { place: after }
   const isSame = after.location === (place?.location ?? null) && after.jurisdiction === (place?.jurisdiction ?? null)
   if (isSame) return place === undefined ? {} : { place }
   const how = 'its objects stay where they are: delete it, and make one with the same database there'
-  throw new RockpoolError('ROCKPOOL_TENANT_CONFLICT', `the place of the tenant ${name} was fixed when it was made, and ${how}`)
+  throw new RockpoolError(
+    'ROCKPOOL_TENANT_CONFLICT',
+    `the place of the tenant ${name} was fixed when it was made, and ${how}`,
+  )
 }
 
 /** Returns the record in another state. Throws ROCKPOOL_TENANT_CONFLICT: what is being deleted stays so. */

@@ -12,7 +12,8 @@ const IV_BYTES = 12
 const TAG_BYTES = 16
 
 /** What `TENANT_KEYS` must be. */
-export const TENANT_KEYS_FORM = /^\s*[a-zA-Z0-9_-]{1,32}:[A-Za-z0-9_-]{43}=?\s*(,\s*[a-zA-Z0-9_-]{1,32}:[A-Za-z0-9_-]{43}=?\s*)*$/
+export const TENANT_KEYS_FORM =
+  /^\s*[a-zA-Z0-9_-]{1,32}:[A-Za-z0-9_-]{43}=?\s*(,\s*[a-zA-Z0-9_-]{1,32}:[A-Za-z0-9_-]{43}=?\s*)*$/
 
 /** Keys by their ids. The first one encrypts; all of them decrypt. */
 export interface KeyRing {
@@ -60,9 +61,15 @@ export function open(ring: KeyRing, place: SecretPlace, sealed: string): string 
     const decipher = createDecipheriv(ALGORITHM, key, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })
     decipher.setAAD(associated(place))
     decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES))
-    return decipher.update(bytes.subarray(IV_BYTES, bytes.length - TAG_BYTES), undefined, 'utf8') + decipher.final('utf8')
+    return (
+      decipher.update(bytes.subarray(IV_BYTES, bytes.length - TAG_BYTES), undefined, 'utf8') + decipher.final('utf8')
+    )
   } catch (cause) {
-    throw new RockpoolError('ROCKPOOL_TENANT_KEY', `${place.field} of the tenant ${place.tenant} is not what was stored there`, { cause })
+    throw new RockpoolError(
+      'ROCKPOOL_TENANT_KEY',
+      `${place.field} of the tenant ${place.tenant} is not what was stored there`,
+      { cause },
+    )
   }
 }
 
@@ -74,5 +81,8 @@ const associated = ({ tenant, field }: SecretPlace): Buffer => Buffer.from(`${te
 function keyOf(ring: KeyRing, id: string): Buffer {
   const key = ring.keys.get(id)
   if (key) return key
-  throw new RockpoolError('ROCKPOOL_TENANT_KEY', `a secret is encrypted with the key ${JSON.stringify(id)}, which is not in TENANT_KEYS`)
+  throw new RockpoolError(
+    'ROCKPOOL_TENANT_KEY',
+    `a secret is encrypted with the key ${JSON.stringify(id)}, which is not in TENANT_KEYS`,
+  )
 }

@@ -40,7 +40,8 @@ function isolate({ ring = RING, bindings = {} }: { ring?: KeyRing; bindings?: De
         tenants: revision === store.revision ? null : [...store.named.values()],
         adopted: store.adopted,
       })),
-    overdue: async ({ limit }) => (state.down ? Promise.reject(new Error('there was no answer for 5 s')) : store.overdue(state.now, limit)),
+    overdue: async ({ limit }) =>
+      state.down ? Promise.reject(new Error('there was no answer for 5 s')) : store.overdue(state.now, limit),
     record: ({ name, version }) =>
       answer('record', () => {
         const found = store.find(name)
@@ -83,7 +84,11 @@ function isolate({ ring = RING, bindings = {} }: { ring?: KeyRing; bindings?: De
   return { store, calls, state, tenants, change, suspend, nameAt }
 }
 
-const nothing = expect.objectContaining({ code: 'PSYNC_S2002', status: 404, message: 'there is nothing at this address' })
+const nothing = expect.objectContaining({
+  code: 'PSYNC_S2002',
+  status: 404,
+  message: 'there is nothing at this address',
+})
 
 describe('the list of all names', () => {
   test('is asked for once in 30 seconds, and 100,000 unknown names call nothing beside it', async () => {
@@ -109,7 +114,11 @@ describe('the list of all names', () => {
     expect(await nameAt('https://x.example/t/acme/status')).toBe('acme')
     state.now += FRESH_MS
     expect(await nameAt('https://later.example/status')).toBe('later')
-    for (const url of ['https://later.example/t/acme/status', 'https://x.example/t/acme/status', 'https://x.example/t/nobody/status']) {
+    for (const url of [
+      'https://later.example/t/acme/status',
+      'https://x.example/t/acme/status',
+      'https://x.example/t/nobody/status',
+    ]) {
       await expect(nameAt(url)).rejects.toEqual(nothing)
     }
   })
@@ -144,7 +153,12 @@ describe('a record', () => {
     expect(tenant.replication.publication).toBeUndefined()
     expect(await tenants.secret('acme', 'source.url')).toBe('postgres://me@acme.example/app')
     const tokens = await tenants.secret('acme', 'token.keys')
-    expect(tokens).toMatchObject({ JWT_AUDIENCE: 'rockpool:acme', JWT_ISSUER: 'me', JWKS_REJECT_IP_RANGES: 'local', JWT_SECRET: undefined })
+    expect(tokens).toMatchObject({
+      JWT_AUDIENCE: 'rockpool:acme',
+      JWT_ISSUER: 'me',
+      JWKS_REJECT_IP_RANGES: 'local',
+      JWT_SECRET: undefined,
+    })
     expect(JSON.stringify(tenant)).not.toContain('postgres://')
   })
 
@@ -177,7 +191,10 @@ describe('a record', () => {
     expect(calls).toEqual({ names: 0, record: 2 })
     suspend('acme')
     state.now += FRESH_MS
-    await expect(tenants.find('acme')).rejects.toMatchObject({ code: 'ROCKPOOL_TENANT', message: expect.stringContaining('suspended') })
+    await expect(tenants.find('acme')).rejects.toMatchObject({
+      code: 'ROCKPOOL_TENANT',
+      message: expect.stringContaining('suspended'),
+    })
     await expect(tenants.find('nobody')).rejects.toMatchObject({ code: 'ROCKPOOL_TENANT' })
   })
 
@@ -282,7 +299,12 @@ describe('the cron trigger wakes', () => {
 })
 
 describe('the tenant that the settings of the script are', () => {
-  const bindings = { DATABASE_URL: 'postgres://me@script.example/app', JWT_SECRET: 'a'.repeat(43), JWT_AUDIENCE: 'app', SLOT: 'mine' }
+  const bindings = {
+    DATABASE_URL: 'postgres://me@script.example/app',
+    JWT_SECRET: 'a'.repeat(43),
+    JWT_AUDIENCE: 'app',
+    SLOT: 'mine',
+  }
 
   test('is served at the root, and woken each minute, until it is adopted; then its record counts', async () => {
     const { state, tenants, change, nameAt } = isolate({ bindings })

@@ -15,7 +15,8 @@ import { OWN_SECRETS, OWN_SETTINGS, type OwnSecret, type TenantRecord } from './
 import { open, type KeyRing } from './seal.ts'
 
 // The directory of tenants over the Directory object. What an isolate knows is kept in it, so that requests cost no
-// call: the list of all names, and records.
+// call: the list of all names, and records. The file is long because
+// copies, their age and the questions that renew them are one state.
 
 /** For so long a copy is used without a question. */
 export const FRESH_MS = 30_000
@@ -85,7 +86,10 @@ export class StoredTenants implements TenantDirectory {
     if (scripts !== null) return scripts.find(name)
     const { tenant, record } = await this.#record(name)
     if (record.state === 'active' || whatever) return tenant
-    throw new RockpoolError('ROCKPOOL_TENANT', `the tenant ${name} is ${record.state === 'suspended' ? 'suspended' : 'being deleted'}`)
+    throw new RockpoolError(
+      'ROCKPOOL_TENANT',
+      `the tenant ${name} is ${record.state === 'suspended' ? 'suspended' : 'being deleted'}`,
+    )
   }
 
   async *names(): AsyncIterable<string> {
@@ -116,7 +120,8 @@ export class StoredTenants implements TenantDirectory {
    */
   async nameFor({ url }: Request): Promise<string> {
     const addressee = addresseeOf(new URL(url), { ...this.#deployment, ...(await this.#names()) })
-    if (addressee === 'endpoint') throw new RockpoolError('ROCKPOOL_ENDPOINT', 'end the endpoint of the client with a slash: …/t/NAME/')
+    if (addressee === 'endpoint')
+      throw new RockpoolError('ROCKPOOL_ENDPOINT', 'end the endpoint of the client with a slash: …/t/NAME/')
     if (addressee === 'nobody') throw new RockpoolError('PSYNC_S2002', 'there is nothing at this address')
     return addressee.name
   }
@@ -161,13 +166,17 @@ export class StoredTenants implements TenantDirectory {
 
   #tokens(copy: Copy): TokenSettings {
     const { record } = copy
-    const secrets = record.secrets.filter((name) => Object.hasOwn(TOKENS, name)).map((name) => [name, this.#opened(copy, name)])
+    const secrets = record.secrets
+      .filter((name) => Object.hasOwn(TOKENS, name))
+      .map((name) => [name, this.#opened(copy, name)])
     const { OPERATOR_KEYS, OPERATOR_AUDIENCE } = this.#deployment.bindings
     const own: SettingBindings = { ...record.settings, ...Object.fromEntries(secrets), JWKS_REJECT_IP_RANGES: 'local' }
     if (OPERATOR_KEYS !== undefined) own.OPERATOR_KEYS = OPERATOR_KEYS
     if (OPERATOR_AUDIENCE !== undefined) own.OPERATOR_AUDIENCE = OPERATOR_AUDIENCE
     const tokens = tokenSettings(own)
-    return record.tenantClaim === null ? tokens : { ...tokens, mustSay: { claim: record.tenantClaim, value: record.name } }
+    return record.tenantClaim === null
+      ? tokens
+      : { ...tokens, mustSay: { claim: record.tenantClaim, value: record.name } }
   }
 
   #opened({ record, sealed }: Copy, field: OwnSecret): string | undefined {
@@ -192,9 +201,14 @@ export class StoredTenants implements TenantDirectory {
     return this.#known.names
   }
 
-  #listOf(stored: readonly NamedTenant[], { revision, adopted }: Pick<NamesAnswer, 'revision' | 'adopted'>, checked: number): Names {
+  #listOf(
+    stored: readonly NamedTenant[],
+    { revision, adopted }: Pick<NamesAnswer, 'revision' | 'adopted'>,
+    checked: number,
+  ): Names {
     const { root, bindings } = this.#deployment
-    const scripts = adopted || !hasScriptTenant(bindings) ? [] : [{ name: root, version: 0, state: 'active', hosts: [] }]
+    const scripts =
+      adopted || !hasScriptTenant(bindings) ? [] : [{ name: root, version: 0, state: 'active', hosts: [] }]
     const tenants = [...scripts, ...stored]
     return {
       revision,
@@ -230,7 +244,13 @@ export class StoredTenants implements TenantDirectory {
       return used(records, name, copy)
     }
     const record = JSON.parse(answer.record) as TenantRecord
-    return used(records, name, { record, sealed: answer.sealed, tenant: this.#tenantOf(record), checked: now, asked: -Infinity })
+    return used(records, name, {
+      record,
+      sealed: answer.sealed,
+      tenant: this.#tenantOf(record),
+      checked: now,
+      asked: -Infinity,
+    })
   }
 
   /** The list of names, where there is one, says whether a record is the newest: then no call is needed for it. */
@@ -245,13 +265,19 @@ export class StoredTenants implements TenantDirectory {
     // A record of before places were stored is where the script says.
     if (record.place !== undefined)
       Object.assign(bindings, { LOCATION: record.place.location ?? '', JURISDICTION: record.place.jurisdiction ?? '' })
-    return tenantOfBindings(record.name, bindings, this.#deployment.bundled, `${record.name} ${record.created} ${record.sourceVersion}`)
+    return tenantOfBindings(
+      record.name,
+      bindings,
+      this.#deployment.bundled,
+      `${record.name} ${record.created} ${record.sourceVersion}`,
+    )
   }
 
   /** Settings of the script that all tenants have alike. */
   #shared(): SettingBindings {
     const shared: SettingBindings = { ...this.#deployment.bindings }
-    for (const name of Object.keys({ ...OWN_SETTINGS, ...OWN_SECRETS }) as (keyof SettingBindings)[]) delete shared[name]
+    for (const name of Object.keys({ ...OWN_SETTINGS, ...OWN_SECRETS }) as (keyof SettingBindings)[])
+      delete shared[name]
     return shared
   }
 }

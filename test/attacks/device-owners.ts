@@ -38,9 +38,13 @@ export class Notes {
     this.edge = parts.edge
     this.backend = parts.backend
     this.backend.upload = async ({ authorization, body }) => {
-      const { payload } = await jwtVerify(authorization.slice('Bearer '.length), Buffer.from(this.secret, 'base64url'), {
-        audience: AUDIENCE,
-      })
+      const { payload } = await jwtVerify(
+        authorization.slice('Bearer '.length),
+        Buffer.from(this.secret, 'base64url'),
+        {
+          audience: AUDIENCE,
+        },
+      )
       const as = String(payload.sub)
       const { ops }: { ops: Op[] } = JSON.parse(body)
       for (const { id, data } of ops) {

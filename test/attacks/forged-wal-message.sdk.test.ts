@@ -55,7 +55,8 @@ async function forge(content: string, repeat = 1): Promise<void> {
 
 const alice = () => token(secret, 'alice')
 const ask = async () => requestWriteCheckpoint(edge.url, await alice(), 'phone-of-alice')
-const told = async () => (await statusOf(edge.url, secret)).diagnostics.recent.find(({ code }) => code === 'ROCKPOOL_FOREIGN_MARKER')
+const told = async () =>
+  (await statusOf(edge.url, secret)).diagnostics.recent.find(({ code }) => code === 'ROCKPOOL_FOREIGN_MARKER')
 
 test('a forged write checkpoint confirms nothing, uses up no numbers, and is reported once', async () => {
   const { client, stop } = await openRawStream(edge.url, await alice(), { client_id: 'phone-of-alice' })

@@ -14,7 +14,13 @@ beforeAll(async () => {
   const syncConfig = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id FROM lists\n'
   // Nothing listens there: what is refused is refused before the database matters.
   const databaseUrl = 'postgres://nobody:secret@127.0.0.1:1/none'
-  edge = await startEdge({ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path })
+  edge = await startEdge({
+    databaseUrl,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
+  })
 })
 afterAll(async () => {
   await edge?.dispose()

@@ -12,7 +12,10 @@ const CLIENTS = 200
 let it: Attacked
 
 beforeAll(async () => {
-  it = await attacked('create table notes (id text primary key, owner_id text not null, text text not null)', NOTES_OF_OWNER)
+  it = await attacked(
+    'create table notes (id text primary key, owner_id text not null, text text not null)',
+    NOTES_OF_OWNER,
+  )
 })
 
 afterAll(async () => {

@@ -17,7 +17,8 @@ afterAll(async () => {
   await setting?.end()
 })
 
-const subscriptions = (count: number) => Array.from({ length: count }, () => ({ stream: 'all_items', parameters: null }))
+const subscriptions = (count: number) =>
+  Array.from({ length: count }, () => ({ stream: 'all_items', parameters: null }))
 const flood = { raw_data: true, streams: { subscriptions: subscriptions(FLOOD) } }
 const reason = /streams\.subscriptions: has 6000 entries; at most 1000 are allowed/
 
@@ -33,7 +34,10 @@ test('many subscriptions in one request are refused on every transport, and othe
 
   const native = await RawWebSocket.open(setting.edge.url)
   native.send(JSON.stringify({ open: flood, token, credit: 100_000 }))
-  expect(JSON.parse(String(await native.next())).error).toEqual({ code: 'PSYNC_S2001', message: expect.stringMatching(reason) })
+  expect(JSON.parse(String(await native.next())).error).toEqual({
+    code: 'PSYNC_S2001',
+    message: expect.stringMatching(reason),
+  })
 
   const rsocket = await RSocketClient.open(setting.edge.url)
   rsocket.setup({ token })
@@ -62,5 +66,9 @@ test('a body that is too large is refused before it is parsed', async () => {
     body,
   })
   const { error }: { error: { code: string; description: string } } = await post.json()
-  expect([post.status, error.code, error.description]).toEqual([400, 'PSYNC_S2001', 'the body is larger than 1048576 bytes'])
+  expect([post.status, error.code, error.description]).toEqual([
+    400,
+    'PSYNC_S2001',
+    'the body is larger than 1048576 bytes',
+  ])
 })

@@ -42,7 +42,8 @@ export async function attacked(tables: string, syncConfig: string): Promise<Atta
     directory: stored,
     postgres,
     secret,
-    stream: async (user, clientId) => HttpLines.open(edge.url, await token(secret, user), { raw_data: true, client_id: clientId }),
+    stream: async (user, clientId) =>
+      HttpLines.open(edge.url, await token(secret, user), { raw_data: true, client_id: clientId }),
     stop: async () => {
       await edge.dispose()
       await postgres.stop()
@@ -52,13 +53,18 @@ export async function attacked(tables: string, syncConfig: string): Promise<Atta
 }
 
 /** Lines up to the end of the next checkpoint, as the client saw them. */
-export async function checkpoint(lines: HttpLines): Promise<{ buckets: { bucket: string; count: number }[]; text: string }> {
+export async function checkpoint(
+  lines: HttpLines,
+): Promise<{ buckets: { bucket: string; count: number }[]; text: string }> {
   const came = await lines.until('checkpoint_complete')
   const buckets = came.flatMap((line) => {
     if ('checkpoint' in line) return line.checkpoint.buckets
     return 'checkpoint_diff' in line ? line.checkpoint_diff.updated_buckets : []
   })
-  return { buckets: buckets.map(({ bucket, count }) => ({ bucket, count })), text: came.map((line) => JSON.stringify(line)).join('\n') }
+  return {
+    buckets: buckets.map(({ bucket, count }) => ({ bucket, count })),
+    text: came.map((line) => JSON.stringify(line)).join('\n'),
+  }
 }
 
 /** Checkpoints until one of them contains a text; all that came. */

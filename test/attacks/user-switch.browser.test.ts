@@ -43,7 +43,9 @@ async function open(user: string | null): Promise<Page> {
 
 const signIn = async (user: string) => void (site.token = await notes.token(user))
 const bodies = (page: Page) =>
-  page.evaluate(async () => (await window.page.db.query<{ body: string }>('SELECT body FROM notes ORDER BY id')).map(({ body }) => body))
+  page.evaluate(async () =>
+    (await window.page.db.query<{ body: string }>('SELECT body FROM notes ORDER BY id')).map(({ body }) => body),
+  )
 const shows = (page: Page, wanted: string[]) =>
   until(
     'the rows',
@@ -56,12 +58,16 @@ const read = (page: Page) => page.evaluate(() => window.page.attempt(() => windo
 const write = (page: Page, id: string, body: string) =>
   page.evaluate(
     ([given, text]) =>
-      window.page.attempt(() => window.page.db.write((tx) => tx.execute('INSERT INTO notes (id, body) VALUES (?, ?)', [given, text]))),
+      window.page.attempt(() =>
+        window.page.db.write((tx) => tx.execute('INSERT INTO notes (id, body) VALUES (?, ?)', [given, text])),
+      ),
     [id, body] as const,
   )
 const live = (page: Page) =>
   page.evaluate(() =>
-    window.page.attempt(() => new Promise((resolve, reject) => window.page.db.live('SELECT * FROM notes', [], resolve, reject))),
+    window.page.attempt(
+      () => new Promise((resolve, reject) => window.page.db.live('SELECT * FROM notes', [], resolve, reject)),
+    ),
   )
 const signOut = (page: Page, unsent: 'refuse' | 'wait' | 'discard') =>
   page.evaluate((how) => window.page.attempt(() => window.page.db.signOut({ unsent: how, timeout: 120_000 })), unsent)
@@ -79,28 +85,35 @@ async function alice(user: string | null): Promise<Page> {
 test.each([
   ['both say who they are', true],
   ['only the tokens say it', false],
-])('%s: after a restart of the browser he reads and sends nothing of hers, and she finds it again', async (_, named) => {
-  await alice(named ? 'alice' : null)
-  await browser.close()
-  browser = await startDevice(profile.path)
-  await signIn('bob')
-  const bob = await open(named ? 'bob' : null)
-  expect([await read(bob), await live(bob), await write(bob, 'd', 'x')]).toEqual(['other_user', 'other_user', 'other_user'])
-  await until(
-    'it to be told',
-    async () => JSON.stringify(await status(bob)).includes('other_user'),
-    60,
-    () => status(bob),
-  )
-  expect(await signOut(bob, 'refuse')).toBe('unsent')
-  await bob.close()
-  expect(notes.uploaded).toEqual([])
-  await signIn('alice')
-  const again = await open(named ? 'alice' : null)
-  await shows(again, ['her PIN is 4711', 'my bank is …'])
-  await until('the upload', async () => notes.uploaded.length === 1)
-  expect(notes.uploaded).toEqual([{ as: 'alice', body: 'my bank is …' }])
-})
+])(
+  '%s: after a restart of the browser he reads and sends nothing of hers, and she finds it again',
+  async (_, named) => {
+    await alice(named ? 'alice' : null)
+    await browser.close()
+    browser = await startDevice(profile.path)
+    await signIn('bob')
+    const bob = await open(named ? 'bob' : null)
+    expect([await read(bob), await live(bob), await write(bob, 'd', 'x')]).toEqual([
+      'other_user',
+      'other_user',
+      'other_user',
+    ])
+    await until(
+      'it to be told',
+      async () => JSON.stringify(await status(bob)).includes('other_user'),
+      60,
+      () => status(bob),
+    )
+    expect(await signOut(bob, 'refuse')).toBe('unsent')
+    await bob.close()
+    expect(notes.uploaded).toEqual([])
+    await signIn('alice')
+    const again = await open(named ? 'alice' : null)
+    await shows(again, ['her PIN is 4711', 'my bank is …'])
+    await until('the upload', async () => notes.uploaded.length === 1)
+    expect(notes.uploaded).toEqual([{ as: 'alice', body: 'my bank is …' }])
+  },
+)
 
 test.each([
   ['both say who they are', true],
@@ -109,7 +122,11 @@ test.each([
   const hers = await alice(named ? 'alice' : null)
   await signIn('bob')
   const his = await open(named ? 'bob' : null)
-  expect([await read(his), await live(his), await write(his, 'd', 'x')]).toEqual(['other_user', 'other_user', 'other_user'])
+  expect([await read(his), await live(his), await write(his, 'd', 'x')]).toEqual([
+    'other_user',
+    'other_user',
+    'other_user',
+  ])
   expect(await status(his)).toMatchObject({ state: 'needs-auth', error: { code: 'other_user' }, lastSyncedAt: null })
   expect(await bodies(hers)).toEqual(['her PIN is 4711', 'my bank is …'])
   await hers.reload()
@@ -135,7 +152,10 @@ test('when she signs out in one tab all her tabs are closed, and he has a databa
   await first.evaluate(() => window.page.db.connect())
   expect(await signOut(second, 'wait')).toBe('ok')
   expect(notes.uploaded).toEqual([{ as: 'alice', body: 'my bank is …' }])
-  await until('both tabs to be closed', async () => (await status(first)).state === 'closed' && (await status(second)).state === 'closed')
+  await until(
+    'both tabs to be closed',
+    async () => (await status(first)).state === 'closed' && (await status(second)).state === 'closed',
+  )
   expect([await read(first), await read(second)]).toEqual(['closed', 'closed'])
   const files = await second.evaluate(async () => {
     const names: string[] = []

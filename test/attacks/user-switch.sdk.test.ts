@@ -37,7 +37,8 @@ async function open(token: string, options: Partial<NodeSyncOptions> = {}): Prom
   return db
 }
 
-const bodies = async (db: SyncDatabase) => (await db.query<{ body: string }>('SELECT body FROM notes ORDER BY id')).map(({ body }) => body)
+const bodies = async (db: SyncDatabase) =>
+  (await db.query<{ body: string }>('SELECT body FROM notes ORDER BY id')).map(({ body }) => body)
 const shows = (db: SyncDatabase, wanted: string[]) =>
   until(
     'the rows',

@@ -4,7 +4,8 @@ import type { Random } from '../support/random.ts'
 import type { TestPostgres } from '../support/postgres.ts'
 import type { BankClient } from './clients.ts'
 
-type Kind = 'workerd killed' | 'source cut' | 'source hangs' | 'walsender ended' | 'client cut' | 'client away' | 'pause'
+type Kind =
+  'workerd killed' | 'source cut' | 'source hangs' | 'walsender ended' | 'client cut' | 'client away' | 'pause'
 
 /** So many of each in a thousand transfers. */
 const PER_THOUSAND: Record<Kind, number> = {

@@ -48,7 +48,8 @@ export function rawClient(transport: Transport) {
       if (rows.length === 0) problems.push(`${name} is empty`)
       return rows
     }
-    const view = (buckets: ReadonlyMap<string, FollowedBucket>) => shownOf([...buckets].flatMap(([name, bucket]) => rowsOf(name, bucket)))
+    const view = (buckets: ReadonlyMap<string, FollowedBucket>) =>
+      shownOf([...buckets].flatMap(([name, bucket]) => rowsOf(name, bucket)))
     // Of the last complete checkpoint; what has come since is not to be seen.
     let last = shownOf([])
     const at = (_: number, buckets: ReadonlyMap<string, FollowedBucket>) => shows((last = view(buckets)))
@@ -70,13 +71,17 @@ export function rawClient(transport: Transport) {
 /** Our own client, in Node. */
 export async function ourClient({ url, user, path, token, shows }: ClientSetting): Promise<BankClient> {
   const problems: string[] = []
-  const columns = (...names: string[]) => ({ columns: Object.fromEntries(names.map((name) => [name, 'text' as const])) })
+  const columns = (...names: string[]) => ({
+    columns: Object.fromEntries(names.map((name) => [name, 'text' as const])),
+  })
   const db = await openSync({
     url,
     auth: token,
     path: `${path}.db`,
     name: user,
-    schema: { tables: { accounts: columns('branch_id', 'balance'), books: columns('serial'), clock: columns('serial') } },
+    schema: {
+      tables: { accounts: columns('branch_id', 'balance'), books: columns('serial'), clock: columns('serial') },
+    },
   })
   db.on('mismatch', ({ bucket }) => void problems.push(`the checksum of ${bucket} did not fit`))
   db.on('status', (status) => {

@@ -17,12 +17,27 @@ function bank(): Model {
     [ann],
   )
   model.issue(1)
-  model.commit({ serial: 1, accounts: [account('a1', 'b1', 40), account('a2', 'b2', 60)], branches: ['b1', 'b2'], access: [] })
+  model.commit({
+    serial: 1,
+    accounts: [account('a1', 'b1', 40), account('a2', 'b2', 60)],
+    branches: ['b1', 'b2'],
+    access: [],
+  })
   return model
 }
 
-const before: BankRow[] = [{ id: 'a1', branch: 'b1', balance: 50 }, book('b1', 0), { id: 'a2', branch: 'b2', balance: 50 }, book('b2', 0)]
-const after: BankRow[] = [{ id: 'a1', branch: 'b1', balance: 40 }, book('b1', 1), { id: 'a2', branch: 'b2', balance: 60 }, book('b2', 1)]
+const before: BankRow[] = [
+  { id: 'a1', branch: 'b1', balance: 50 },
+  book('b1', 0),
+  { id: 'a2', branch: 'b2', balance: 50 },
+  book('b2', 0),
+]
+const after: BankRow[] = [
+  { id: 'a1', branch: 'b1', balance: 40 },
+  book('b1', 1),
+  { id: 'a2', branch: 'b2', balance: 60 },
+  book('b2', 1),
+]
 const half = [...before.slice(0, 2), ...after.slice(2)]
 
 test('a state of the bank passes, and then the next one', () => {

@@ -147,7 +147,8 @@ export class Model {
     const held = [...shown.branches.keys()].sort().join()
     const access = known.access.filter(({ from, to }) => from < high && to > low)
     const allowed = access.find(({ value }) => value === held)
-    if (!allowed) return `I7: at ${low} to ${high} it holds ${held}; it may see ${access.map(({ value }) => value).join(' or ')}`
+    if (!allowed)
+      return `I7: at ${low} to ${high} it holds ${held}; it may see ${access.map(({ value }) => value).join(' or ')}`
     known.low = Math.max(low, allowed.from)
     return null
   }

@@ -52,7 +52,8 @@ const START_SECONDS = 180
 const END_SECONDS = 60
 const MOVING_SECONDS = (transfers: number) => 120 + transfers / 2
 /** All of them together: first, last and late clients, and five endings. */
-export const limitSeconds = (transfers: number): number => START_SECONDS + MOVING_SECONDS(transfers) + 3 * STALL_SECONDS + 5 * END_SECONDS
+export const limitSeconds = (transfers: number): number =>
+  START_SECONDS + MOVING_SECONDS(transfers) + 3 * STALL_SECONDS + 5 * END_SECONDS
 const STATUS_SECONDS = 5
 const LOG_LINES = 40
 /**
@@ -178,7 +179,8 @@ class Bank {
   async stop(): Promise<string[]> {
     const left: string[] = []
     const end = async (what: string, ending: Promise<void> | undefined) => {
-      if (ending) await within(`the end of ${what}`, ending, END_SECONDS).catch((error: unknown) => left.push(String(error)))
+      if (ending)
+        await within(`the end of ${what}`, ending, END_SECONDS).catch((error: unknown) => left.push(String(error)))
     }
     await Promise.all(this.#clients.map((client, i) => end(`the client ${this.#members[i]?.user}`, client.close())))
     await end('the edge', this.#edge?.dispose())
@@ -235,14 +237,16 @@ class Bank {
     let told = 0
     const disrupting = acting(async () => {
       await this.#within('what goes wrong', chaos.after(teller.transfers), () => chaos.doing)
-      if (teller.transfers - told >= 1_000) log?.(`${(told = teller.transfers)} transfers, ${this.#model.checked} checkpoints`)
+      if (teller.transfers - told >= 1_000)
+        log?.(`${(told = teller.transfers)} transfers, ${this.#model.checked} checkpoints`)
       await sleep(20)
     })
     await Promise.all([...writers, disrupting, acting(() => this.#progress(over, () => teller.transfers, end))])
     this.#throwProblems()
     await this.#within('everybody to come back', chaos.end())
     await this.#converged()
-    if (this.#model.waiting > 0) throw new Error(`${this.#model.waiting} checkpoints show transactions that were never committed`)
+    if (this.#model.waiting > 0)
+      throw new Error(`${this.#model.waiting} checkpoints show transactions that were never committed`)
     const { moves, clears, compacted } = await this.#compaction()
     const { accessChanges, large, rolledBack } = teller
     return {
@@ -267,7 +271,8 @@ class Bank {
     const r = this.#random
     for (const { user, auditor, branch } of this.#members) {
       if (branch !== null) continue
-      if (auditor) await sql`insert into staff select ${user} || '/' || r, ${user}, r from unnest(${REGIONS as string[]}::text[]) r`
+      if (auditor)
+        await sql`insert into staff select ${user} || '/' || r, ${user}, r from unnest(${REGIONS as string[]}::text[]) r`
       else {
         for (let n = 0; n < 3; n++) {
           const joined = r.pick(BRANCHES)
@@ -293,7 +298,12 @@ class Bank {
 
   #setting({ user, branch, clock }: Member): Omit<ClientSetting, 'shows'> {
     const claims = { ...(branch === null ? {} : { branch }), ...(clock ? { clock: CLOCK } : {}) }
-    return { url: this.#edge.url, user, path: `${this.#directory.path}/${user}`, token: () => token(this.#secret, user, 3_600, claims) }
+    return {
+      url: this.#edge.url,
+      user,
+      path: `${this.#directory.path}/${user}`,
+      token: () => token(this.#secret, user, 3_600, claims),
+    }
   }
 
   #open(member: Member): BankClient | Promise<BankClient> {
@@ -304,7 +314,8 @@ class Bank {
       shows: (shown) => {
         this.#checked[kind] = (this.#checked[kind] ?? 0) + 1
         // Whatever the model says: money does not come from nowhere.
-        if (auditor && shown.total !== TOTAL) this.#wrong.push(`${user}: I4: all branches hold ${shown.total} instead of ${TOTAL}`)
+        if (auditor && shown.total !== TOTAL)
+          this.#wrong.push(`${user}: I4: all branches hold ${shown.total} instead of ${TOTAL}`)
         this.#seen = Math.max(this.#seen, shown.clock ?? 0)
         this.#model.check(member, shown)
       },
@@ -321,7 +332,8 @@ class Bank {
 
   #throwProblems(): void {
     const problems = this.#problems
-    if (problems.length > 0) throw new Error(`${problems.length} problems\n${problems.slice(0, 12).join('\n').slice(0, 6_000)}`)
+    if (problems.length > 0)
+      throw new Error(`${problems.length} problems\n${problems.slice(0, 12).join('\n').slice(0, 6_000)}`)
   }
 
   /** While money moves, clients come to newer states, however slowly. */
@@ -329,7 +341,9 @@ class Bank {
     const before = this.#seen
     if (Date.now() > end) throw new Error(`only ${moved()} transfers by now; ${JSON.stringify(await this.#state())}`)
     const newer = async () => this.#seen > before || over()
-    await until(`any client to show something newer than transaction ${before}`, newer, STALL_SECONDS, () => this.#state())
+    await until(`any client to show something newer than transaction ${before}`, newer, STALL_SECONDS, () =>
+      this.#state(),
+    )
   }
 
   #within<T>(what: string, work: Promise<T>, doing: () => string = () => ''): Promise<T> {
@@ -339,7 +353,9 @@ class Bank {
   /** For people, when something hangs. */
   async #state(of: readonly string[] = this.#members.map(({ user }) => user)): Promise<object> {
     const { head, waiting, checked } = this.#model
-    const clients = this.#members.flatMap(({ user }, i) => (of.includes(user) ? [[user, this.#clients[i]?.state()]] : []))
+    const clients = this.#members.flatMap(({ user }, i) =>
+      of.includes(user) ? [[user, this.#clients[i]?.state()]] : [],
+    )
     // Which may hang for the same reason.
     const status = await within('/status', statusOf(this.#edge.url, this.#secret), STATUS_SECONDS).catch(String)
     return { head, seen: this.#seen, waiting, checked, paused: this.#paused !== null, clients, status, log: this.#log }
@@ -383,7 +399,8 @@ class Bank {
         STALL_SECONDS,
         () => late.state(),
       )
-      if (textOf(await late.shown()) !== textOf(await this.#truth(auditor))) throw new Error('who comes late sees something else')
+      if (textOf(await late.shown()) !== textOf(await this.#truth(auditor)))
+        throw new Error('who comes late sees something else')
       return { moves: sum(({ moves }) => moves), clears: sum(({ clears }) => clears), compacted: late.follower.clears }
     } finally {
       await late.close()
@@ -404,6 +421,7 @@ class Bank {
   }
 }
 
-const textOf = ({ clock, branches }: Shown): string => JSON.stringify([clock, [...branches].sort(([a], [b]) => (a < b ? -1 : 1))])
+const textOf = ({ clock, branches }: Shown): string =>
+  JSON.stringify([clock, [...branches].sort(([a], [b]) => (a < b ? -1 : 1))])
 
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds))

@@ -73,7 +73,8 @@ async function sdkClient(
   options: object,
   problems: string[],
 ): Promise<BankClient> {
-  const shown = async (): Promise<Shown> => shownOf((await database.getAll<Record<string, unknown>>(SHOWN)).map(bankRow))
+  const shown = async (): Promise<Shown> =>
+    shownOf((await database.getAll<Record<string, unknown>>(SHOWN)).map(bankRow))
   let last = ''
   let wanted = false
   let reading: Promise<void> | null = null
@@ -96,7 +97,10 @@ async function sdkClient(
       .finally(() => (reading = null))
   }
   database.registerListener({ statusChanged: look })
-  const connector = { fetchCredentials: async () => ({ endpoint: url, token: await token() }), uploadData: async () => {} }
+  const connector = {
+    fetchCredentials: async () => ({ endpoint: url, token: await token() }),
+    uploadData: async () => {},
+  }
   const connect = (): void => void database.connect(connector, { retryDelayMs: 200, ...options }).catch(() => {})
   connect()
   return {

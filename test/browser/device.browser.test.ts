@@ -6,6 +6,8 @@ import { deviceSite, type Site } from '../device/site.ts'
 import type { DevicePage } from '../device/page.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
+// The file is long because its tests share one service and one browser profile at a time.
+
 // A device with a profile that survives its browser: what was written stays, whatever happens to tabs, workers, files
 // and the browser. Nothing is uploaded unless a test connects: the sync service and the backend stand in for the real
 // ones, which the attacks and the example have.
@@ -60,7 +62,9 @@ const add = (page: Page, id: string) =>
     id,
   )
 const ids = (page: Page) =>
-  page.evaluate(async () => (await window.page.db.query<{ id: string }>('SELECT id FROM notes ORDER BY id')).map(({ id }) => id))
+  page.evaluate(async () =>
+    (await window.page.db.query<{ id: string }>('SELECT id FROM notes ORDER BY id')).map(({ id }) => id),
+  )
 const status = (page: Page) => page.evaluate(() => window.page.db.status)
 const sees = (page: Page, wanted: string[]) =>
   until(
@@ -122,7 +126,9 @@ test('writes that were acknowledged before the browser was killed are there, onc
   const found = await ids(again)
   expect(found.filter((id) => !id.endsWith('second')).slice(0, last)).toEqual(acknowledged)
   // Whole transactions only, and each row is waiting to be sent.
-  expect(found.filter((id) => id.endsWith('second'))).toEqual(found.filter((id) => !id.endsWith('second')).map((id) => `${id}-second`))
+  expect(found.filter((id) => id.endsWith('second'))).toEqual(
+    found.filter((id) => !id.endsWith('second')).map((id) => `${id}-second`),
+  )
   expect((await status(again)).pendingWrites).toBe(found.length / 2)
 })
 
@@ -197,7 +203,11 @@ test('a damaged file is kept and reported, and a new one is created', async () =
   })
   expect(damaged).toBe(2)
   const again = await open()
-  expect(await status(again)).toMatchObject({ storage: 'opfs', pendingWrites: 0, setAside: { code: 'storage_corrupt' } })
+  expect(await status(again)).toMatchObject({
+    storage: 'opfs',
+    pendingWrites: 0,
+    setAside: { code: 'storage_corrupt' },
+  })
   expect(await ids(again)).toEqual([])
   await add(again, 'b')
   await again.close()
@@ -212,7 +222,10 @@ test('a full disk is reported as such, loses nothing that was stored, and is rec
   await add(page, 'a')
   const session = await browser.newCDPSession(page)
   const quota = (quotaSize?: number) =>
-    session.send('Storage.overrideQuotaForOrigin', { origin: service.url, ...(quotaSize === undefined ? {} : { quotaSize }) })
+    session.send('Storage.overrideQuotaForOrigin', {
+      origin: service.url,
+      ...(quotaSize === undefined ? {} : { quotaSize }),
+    })
   await quota(1_000_000)
   const code = await page.evaluate(async () => {
     for (let n = 0; n < 100; n++) {

@@ -35,7 +35,11 @@ beforeEach(async () => {
   service.page = (path) => {
     if (path.startsWith('/today')) return site.page(path.slice('/today'.length))
     if (['/app.js', '/worker.js', '/token'].includes(path)) return site.page(path)
-    if (path === '/') return { type: 'text/html', body: '<!doctype html><title>OPFS</title><script type="module" src="/opfs.js"></script>' }
+    if (path === '/')
+      return {
+        type: 'text/html',
+        body: '<!doctype html><title>OPFS</title><script type="module" src="/opfs.js"></script>',
+      }
     if (path === '/sqlite3.wasm') return { type: 'application/wasm', body: wasm }
     const script = scripts.get(path)
     return script === undefined ? { status: 404 } : { type: 'text/javascript', body: script }
@@ -74,7 +78,8 @@ async function open(): Promise<Page> {
 }
 
 const numbers = async (page: Page): Promise<unknown[]> => (await call(page, 'all', 'SELECT n FROM t ORDER BY n')).flat()
-const isWhole = async (page: Page): Promise<void> => expect(await call(page, 'all', 'PRAGMA integrity_check')).toEqual([['ok']])
+const isWhole = async (page: Page): Promise<void> =>
+  expect(await call(page, 'all', 'PRAGMA integrity_check')).toEqual([['ok']])
 
 /** Writes without a pause until so many more are acknowledged. */
 async function writeOn(page: Page, count: number): Promise<void> {
@@ -154,7 +159,10 @@ test('a disk that is full at any moment of a download still takes a hundred writ
     const page = await open()
     const cdp = await browser.newCDPSession(page)
     const limit = async (quotaSize?: number): Promise<void> =>
-      void (await cdp.send('Storage.overrideQuotaForOrigin', { origin: service.url, ...(quotaSize === undefined ? {} : { quotaSize }) }))
+      void (await cdp.send('Storage.overrideQuotaForOrigin', {
+        origin: service.url,
+        ...(quotaSize === undefined ? {} : { quotaSize }),
+      }))
     const used = await page.evaluate(async () => (await navigator.storage.estimate()).usage ?? 0)
     await limit(used + 2 * MB + Math.floor(random() * 12 * MB))
     const begun = (round + 1) * 1_000_000
@@ -191,12 +199,15 @@ test('a file of the client of today is moved, ended at each step: queue, failed 
   const today = await browser.newPage()
   await today.goto(`${service.url}/today/`)
   service.upload = ({ body }) =>
-    body.includes('refused') ? { status: 400, body: '{"error":{"code":"no","message":"no"}}' } : { status: 503, body: '' }
+    body.includes('refused')
+      ? { status: 400, body: '{"error":{"code":"no","message":"no"}}' }
+      : { status: 503, body: '' }
   service.connected = (socket) => socket.close(4503)
   await today.evaluate(async () => {
     await window.page.open({ user: 'alice' })
     await window.page.db.write((tx) => tx.execute("INSERT INTO notes VALUES ('x', 'refused')"))
-    for (const id of ['a', 'b']) await window.page.db.write((tx) => tx.execute('INSERT INTO notes VALUES (?, ?)', [id, `of ${id}`]))
+    for (const id of ['a', 'b'])
+      await window.page.db.write((tx) => tx.execute('INSERT INTO notes VALUES (?, ?)', [id, `of ${id}`]))
   })
   await until('the refusal', async () => (await today.evaluate(() => window.page.db.status.failedWrites)) === 1, 30)
   await today.close()

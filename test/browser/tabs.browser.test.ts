@@ -113,7 +113,9 @@ test(`${ROUNDS} times a tab or a worker ends or starts, and all answers about wr
   await last.goto(`${service.url}/`)
   await last.evaluate(() => window.page.open({ user: 'alice' }))
   const ids = new Set(
-    await last.evaluate(async () => (await window.page.db.query<{ id: string }>('SELECT id FROM notes')).map(({ id }) => id)),
+    await last.evaluate(async () =>
+      (await window.page.db.query<{ id: string }>('SELECT id FROM notes')).map(({ id }) => id),
+    ),
   )
   expect([...acknowledged].filter((id) => !ids.has(id))).toEqual([])
   expect([...refused.keys()].filter((id) => ids.has(id))).toEqual([])
@@ -123,7 +125,11 @@ test(`${ROUNDS} times a tab or a worker ends or starts, and all answers about wr
   expect(ids.size).toBe(firsts.length * 2)
   expect(firsts.filter((id) => !ids.has(`${id} 2`))).toEqual([])
   // Each under one number, and all of them.
-  await until('the queue to be empty', async () => (await last.evaluate(() => window.page.db.status.pendingWrites)) === 0, 120)
+  await until(
+    'the queue to be empty',
+    async () => (await last.evaluate(() => window.page.db.status.pendingWrites)) === 0,
+    120,
+  )
   const numbers = new Map<string, Set<number>>()
   for (const { body } of service.posts) {
     const { transaction_id, ops }: { transaction_id: number; ops: { id: string }[] } = JSON.parse(body)

@@ -9,6 +9,8 @@ import { startEdge, type Edge } from '../support/edge.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, until } from '../support/support.ts'
 
+// The example as its users see it. The file is long because its tests share one edge and one browser.
+
 const SEA = '10000000-0000-4000-8000-000000000001'
 const secret = newSecret()
 let postgres: TestPostgres
@@ -23,8 +25,20 @@ beforeAll(async () => {
   postgres = await startPostgres()
   await prepareDatabase(postgres.url)
   const syncConfig = await readFile(new URL('../../sync-config.yaml', import.meta.url), 'utf8')
-  edge = await startEdge({ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path })
-  example = await startExample({ port: 0, databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, endpoint: edge.url })
+  edge = await startEdge({
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
+  })
+  example = await startExample({
+    port: 0,
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    endpoint: edge.url,
+  })
   browser = await startBrowser()
 })
 
@@ -99,7 +113,10 @@ test('a killed edge is only a pause, and rows survive a reload', async () => {
   const page = await open('?user=alice')
   await edge.kill9()
   await add(page, 'alice', 'Groceries', 'After the crash')
-  await until('the upload', async () => (await postgres.sql()`select 1 from todos where title = 'After the crash'`).length === 1)
+  await until(
+    'the upload',
+    async () => (await postgres.sql()`select 1 from todos where title = 'After the crash'`).length === 1,
+  )
   await postgres.sql()`update todos set done = true where title = 'After the crash'`
   await page.locator('#alice .todo.done', { hasText: 'After the crash' }).waitFor()
   await page.reload()
@@ -117,7 +134,10 @@ test('two tabs of one user share one database, and the second takes over when th
   await first.close()
   await add(second, 'alice', 'Groceries', 'With the new owner')
   await todo(second, 'alice', 'With the new owner').waitFor()
-  await until('the upload', async () => (await postgres.sql()`select 1 from todos where title = 'With the new owner'`).length === 1)
+  await until(
+    'the upload',
+    async () => (await postgres.sql()`select 1 from todos where title = 'With the new owner'`).length === 1,
+  )
   await second.context().close()
 })
 
@@ -209,7 +229,10 @@ test('a user who went offline stays offline after a reload', async () => {
   await page.getByLabel('New list of Alice').press('Enter')
   await page.getByText('1 change to send').waitFor()
   await page.getByRole('button', { name: 'Go online' }).click()
-  await until('the upload', async () => (await postgres.sql()`select 1 from lists where name = 'Made offline'`).length === 1)
+  await until(
+    'the upload',
+    async () => (await postgres.sql()`select 1 from lists where name = 'Made offline'`).length === 1,
+  )
   await page.reload()
   await page.getByText('In step').waitFor()
   await page.context().close()
@@ -227,7 +250,9 @@ test('a page that gets no token because nothing can be reached is offline, not s
 
 test('a refused token is shown with its reason, until a good one arrives', async () => {
   const page = await newPage({ viewport: { width: 390, height: 844 } })
-  const payload = Buffer.from(JSON.stringify({ sub: 'alice', aud: AUDIENCE, iat: 1_700_000_000, exp: 4_102_444_800 })).toString('base64url')
+  const payload = Buffer.from(
+    JSON.stringify({ sub: 'alice', aud: AUDIENCE, iat: 1_700_000_000, exp: 4_102_444_800 }),
+  ).toString('base64url')
   const token = `eyJhbGciOiJIUzI1NiJ9.${payload}.AAAA`
   await page.route('**/api/token', (route) => route.fulfill({ json: { token } }))
   await page.goto(`${example.url}/?user=alice`)
@@ -243,10 +268,14 @@ test('failing uploads are explained until one succeeds', async () => {
   const page = await open('?user=alice')
   await page
     .context()
-    .route('**/api/upload', (route) => route.fulfill({ status: 500, json: { error: { code: 'down', message: 'duplicate key' } } }))
+    .route('**/api/upload', (route) =>
+      route.fulfill({ status: 500, json: { error: { code: 'down', message: 'duplicate key' } } }),
+    )
   await add(page, 'alice', 'Groceries', 'Not yet')
   await page.getByText('Cannot send · 1 change to send').waitFor()
-  await page.getByText('Not sent yet, trying again: the upload was answered 500, which decides nothing: duplicate key').waitFor()
+  await page
+    .getByText('Not sent yet, trying again: the upload was answered 500, which decides nothing: duplicate key')
+    .waitFor()
   await page.context().unroute('**/api/upload')
   await page.getByText('In step', { exact: true }).waitFor()
   expect(await page.getByText('Not sent yet').count()).toBe(0)

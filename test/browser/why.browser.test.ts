@@ -61,13 +61,19 @@ test('a page whose address for tokens says 401 is signed out; one whose address 
   const page = await visit()
   await page.route('**/token', (route) => route.abort())
   await page.evaluate(() => window.page.open({ user: 'alice' }))
-  expect(await problem(page)).toMatchObject({ state: 'error', error: { code: 'network', message: 'auth() failed: Failed to fetch' } })
+  expect(await problem(page)).toMatchObject({
+    state: 'error',
+    error: { code: 'network', message: 'auth() failed: Failed to fetch' },
+  })
 })
 
 test('a server that is not a Rockpool, one without CORS, and no server at all are distinguished', async () => {
   service.withoutSockets = true
   const here = await problem(await open())
-  expect(here.error).toMatchObject({ code: 'url', message: expect.stringContaining('answered 404 (application/json) and is no Rockpool') })
+  expect(here.error).toMatchObject({
+    code: 'url',
+    message: expect.stringContaining('answered 404 (application/json) and is no Rockpool'),
+  })
   const other = await TestService.start()
   other.withoutSockets = true
   other.page = () => ({ type: 'text/html', body: 'hello' })
@@ -95,7 +101,9 @@ test('without SQLite or the worker, the error says what was answered instead', a
   site.wasm = { status: 500, type: 'text/plain', body: 'Internal error' }
   expect(await refused()).toBe(`wasm: ${service.url}/sqlite3.wasm was answered 500`)
   site.wasm = { type: 'text/html', body: '<!doctype html>' }
-  expect(await refused()).toBe(`wasm: ${service.url}/sqlite3.wasm was answered with text/html, which is not WebAssembly`)
+  expect(await refused()).toBe(
+    `wasm: ${service.url}/sqlite3.wasm was answered with text/html, which is not WebAssembly`,
+  )
   site.wasm = null
   service.page = (path) => (path === '/worker.js' ? { status: 404 } : site.page(path))
   expect(await refused()).toBe('storage: the worker /worker.js could not be loaded: is `workerUrl` right?')

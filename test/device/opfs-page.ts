@@ -6,7 +6,10 @@ export interface OpfsPage {
   /** Begins a worker; the one before it is ended in the middle of whatever it does. */
   begin(): void
   end(): void
-  call<C extends keyof Commands>(command: C, ...args: Parameters<Commands[C]>): Promise<Awaited<ReturnType<Commands[C]>>>
+  call<C extends keyof Commands>(
+    command: C,
+    ...args: Parameters<Commands[C]>
+  ): Promise<Awaited<ReturnType<Commands[C]>>>
   acknowledged: number[]
 }
 
@@ -43,6 +46,8 @@ window.opfs = {
   call(command, ...args) {
     const id = ++last
     worker?.postMessage({ id, command, args })
-    return new Promise<never>((resolve, reject) => waiting.set(id, { resolve: resolve as (result: unknown) => void, reject }))
+    return new Promise<never>((resolve, reject) =>
+      waiting.set(id, { resolve: resolve as (result: unknown) => void, reject }),
+    )
   },
 }

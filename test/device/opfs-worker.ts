@@ -24,7 +24,9 @@ function open(): OpfsConnection {
 
 function insert(n: number, bytes: number): void {
   const { db } = open()
-  db.transaction(() => db.prepare('INSERT INTO t VALUES (?, ?)').run([n, String.fromCharCode(97 + (n % 26)).repeat(bytes)]))
+  db.transaction(() =>
+    db.prepare('INSERT INTO t VALUES (?, ?)').run([n, String.fromCharCode(97 + (n % 26)).repeat(bytes)]),
+  )
 }
 
 const commands = {

@@ -31,7 +31,9 @@ export async function bundled(entryPoints: Record<string, string>): Promise<Map<
 }
 
 export async function sqliteWasm(): Promise<Uint8Array> {
-  return new Uint8Array(await readFile(createRequire(root('client/src/index.ts')).resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm')))
+  return new Uint8Array(
+    await readFile(createRequire(root('client/src/index.ts')).resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm')),
+  )
 }
 
 /**
@@ -47,7 +49,10 @@ export async function deviceSite(): Promise<Site> {
     wasm: null,
     page(path) {
       if (path === '/')
-        return { type: 'text/html', body: '<!doctype html><title>Device</title><script type="module" src="/app.js"></script>' }
+        return {
+          type: 'text/html',
+          body: '<!doctype html><title>Device</title><script type="module" src="/app.js"></script>',
+        }
       if (path === '/blank') return { type: 'text/html', body: '<!doctype html><title>Blank</title>' }
       if (path === '/sqlite3.wasm') return site.wasm ?? { type: 'application/wasm', body: wasm }
       if (path === '/token') return site.token === null ? { status: 401 } : { type: 'text/plain', body: site.token }

@@ -35,7 +35,8 @@ afterAll(async () => {
   await directory?.remove()
 })
 
-const branchesOf = (followed: Followed) => [...followed.buckets.keys()].map((name) => name.replace(/.*\["(.*)"\]$/, '$1')).sort()
+const branchesOf = (followed: Followed) =>
+  [...followed.buckets.keys()].map((name) => name.replace(/.*\["(.*)"\]$/, '$1')).sort()
 
 describe.each([
   {

@@ -29,7 +29,13 @@ beforeAll(async () => {
     data:
       - SELECT id, owner, n FROM items WHERE owner = bucket.owner
 `
-  edge = await startEdge({ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path })
+  edge = await startEdge({
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
+  })
   // Somebody is connected, so the session goes on.
   client = new Follower({ url: edge.url, token: () => token(secret, 'alice'), clientId: 'c' })
 })
@@ -57,7 +63,12 @@ async function writtenBy(work: () => Promise<unknown>) {
   )
   const { changes, batches, rows, appends } = after.written
   const was = before.written
-  return { changes: changes - was.changes, batches: batches - was.batches, rows: rows - was.rows, appends: appends - was.appends }
+  return {
+    changes: changes - was.changes,
+    batches: batches - was.batches,
+    rows: rows - was.rows,
+    appends: appends - was.appends,
+  }
 }
 
 const lsnNumber = (text: string): bigint => {
@@ -104,19 +115,32 @@ test('a transaction of 100 rows in one bucket: 1.03 rows per change', async () =
 
 test('an update that changes nothing that is synced writes no row state and no op', async () => {
   const sql = postgres.sql()
-  expect(await writtenBy(() => sql`update items set n = n where id = 1000`)).toEqual({ changes: 1, batches: 1, rows: 1, appends: 0 })
+  expect(await writtenBy(() => sql`update items set n = n where id = 1000`)).toEqual({
+    changes: 1,
+    batches: 1,
+    rows: 1,
+    appends: 0,
+  })
 })
 
 test('a transaction that touches nothing of ours: its position', async () => {
   const sql = postgres.sql()
-  expect(await writtenBy(() => sql`select pg_logical_emit_message(true, 'of somebody else', 'x')`)).toMatchObject({ rows: 1, appends: 0 })
+  expect(await writtenBy(() => sql`select pg_logical_emit_message(true, 'of somebody else', 'x')`)).toMatchObject({
+    rows: 1,
+    appends: 0,
+  })
 })
 
 test('a write checkpoint: as a change of one row', async () => {
   const bearer = await token(secret, 'alice')
   // The first one reserves numbers, and names the mailbox.
   await writtenBy(() => requestWriteCheckpoint(edge.url, bearer, 'c'))
-  expect(await writtenBy(() => requestWriteCheckpoint(edge.url, bearer, 'c'))).toEqual({ changes: 1, batches: 1, rows: 3, appends: 1 })
+  expect(await writtenBy(() => requestWriteCheckpoint(edge.url, bearer, 'c'))).toEqual({
+    changes: 1,
+    batches: 1,
+    rows: 3,
+    appends: 1,
+  })
 })
 
 test('TRUNCATE: the row state of each row, and a page for each bucket', async () => {
@@ -135,7 +159,11 @@ test('consecutive transactions into many buckets share their appends', async () 
         INSERT INTO items SELECT 1000000 + t * ${owners} + i, 'owner ' || i, 0 FROM generate_series(1, ${owners}) i;
         COMMIT;
       END LOOP; END $do$`)
-    await until('all of them', async () => (await statusOf(edge.url, secret)).written.changes >= before.changes + changes, 60)
+    await until(
+      'all of them',
+      async () => (await statusOf(edge.url, secret)).written.changes >= before.changes + changes,
+      60,
+    )
   })
   expect(written.changes).toBe(changes)
   // Each transaction touches each bucket: as many appends as changes when none waits for the next one.

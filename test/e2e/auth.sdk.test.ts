@@ -66,7 +66,12 @@ afterAll(async () => {
 /** `200`, or `401 CODE`. A request that touches no object: its body is not valid, which comes after the token. */
 async function judged(token: string, signal?: AbortSignal): Promise<string> {
   const headers = { authorization: `Token ${token}`, 'content-type': 'application/json' }
-  const response = await fetch(`${edge.url}/sync/stream`, { method: 'POST', headers, body: '{', ...(signal ? { signal } : {}) })
+  const response = await fetch(`${edge.url}/sync/stream`, {
+    method: 'POST',
+    headers,
+    body: '{',
+    ...(signal ? { signal } : {}),
+  })
   const { error }: { error: { code: string; description: string } } = await response.json()
   expect(error.description).not.toContain(token.split('.')[1])
   return error.code === 'PSYNC_S2001' ? 'accepted' : `${response.status} ${error.code}`
@@ -93,7 +98,9 @@ describe('key sets by URL', () => {
 
   test('every algorithm; a new key is found; invented key ids are not fetched for', async () => {
     const signers = await Promise.all(
-      ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'EdDSA'].map((algorithm) => signer(algorithm, AUDIENCE, algorithm)),
+      ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'EdDSA'].map((algorithm) =>
+        signer(algorithm, AUDIENCE, algorithm),
+      ),
     )
     keys.publish(...signers.map((each) => each.jwk))
     const began = Date.now()
@@ -103,7 +110,8 @@ describe('key sets by URL', () => {
       await until(each.algorithm, async () => (await judged(token)) === 'accepted')
     }
     const [rsa] = signers
-    for (let i = 0; i < 60; i++) expect(await judged((await rsa?.sign({ sub: 'a' }, { kid: `k${i}` })) ?? '')).toBe('401 PSYNC_S2101')
+    for (let i = 0; i < 60; i++)
+      expect(await judged((await rsa?.sign({ sub: 'a' }, { kid: `k${i}` })) ?? '')).toBe('401 PSYNC_S2101')
     const allowed = 1 + Math.ceil((Date.now() - began) / COOLDOWN_MS)
     expect(keys.requests - before).toBeLessThanOrEqual(allowed)
     expect(keys.requests - before).toBeGreaterThanOrEqual(1)
@@ -123,7 +131,9 @@ describe('key sets by URL', () => {
     const iss = `${supabase.url.replace('/keys.json', '')}/auth/v1`
     expect(await judged(await legacy.sign({ sub: 'a', iss }))).toBe('accepted')
     expect(await judged(await legacy.sign({ sub: 'a', iss, aud: AUDIENCE }))).toBe('401 PSYNC_S2105')
-    expect(await judged(await legacy.sign({ sub: 'a', iss: 'https://other.supabase.co/auth/v1' }))).toBe('401 PSYNC_S2101')
+    expect(await judged(await legacy.sign({ sub: 'a', iss: 'https://other.supabase.co/auth/v1' }))).toBe(
+      '401 PSYNC_S2101',
+    )
     const project = await signer('ES256', 'authenticated', 'project')
     supabase.publish(project.jwk)
     const token = await project.sign({ sub: 'a', iss })
@@ -217,7 +227,8 @@ describe('a token that is renewed on the open stream', () => {
 
   test('the last of several tokens counts, also among those with the first frame', async () => {
     const { client, send } = await nativeSocket(await shared.sign({ sub: 'alice', team: 'red' }))
-    for (const team of ['blue', 'red', 'blue', 'red', 'blue']) send({ token: await shared.sign({ sub: 'alice', team }) })
+    for (const team of ['blue', 'red', 'blue', 'red', 'blue'])
+      send({ token: await shared.sign({ sub: 'alice', team }) })
     await client.until(() => names(client).includes('of blue'))
     send({ token: await shared.sign({ sub: 'alice', team: 'red' }) })
     await client.until(() => names(client).includes('of red'))
@@ -239,7 +250,9 @@ describe('a token that is renewed on the open stream', () => {
 
   test('the stream outlives the token that it began with, and ends with the last one', async () => {
     const seconds = () => Math.floor(Date.now() / 1_000)
-    const { client, send, closed } = await nativeSocket(await shared.sign({ sub: 'alice', team: 'red', exp: seconds() + 3 }))
+    const { client, send, closed } = await nativeSocket(
+      await shared.sign({ sub: 'alice', team: 'red', exp: seconds() + 3 }),
+    )
     await client.until(() => client.completes > 0)
     const end = seconds() + 9
     send({ token: await shared.sign({ sub: 'alice', team: 'blue', exp: end }) })
@@ -297,7 +310,9 @@ test('a key set at an address that the settings forbid is refused by the edge', 
     bindings: { JWKS_URL: keys.url, JWKS_REJECT_IP_RANGES: 'local' },
   })
   try {
-    const response = await fetch(`${refusing.url}/status`, { headers: { authorization: `Token ${await shared.sign({ sub: 'a' })}` } })
+    const response = await fetch(`${refusing.url}/status`, {
+      headers: { authorization: `Token ${await shared.sign({ sub: 'a' })}` },
+    })
     const { error }: { error: { code: string; description: string } } = await response.json()
     expect([response.status, error.code]).toEqual([401, 'PSYNC_S2203'])
     expect(error.description).toContain('JWKS_URL')

@@ -20,7 +20,14 @@ test(
     // Nothing of it was left out.
     for (const [kind, checked] of Object.entries(report.checked)) expect(checked, kind).toBeGreaterThan(TRANSFERS / 50)
     for (const [kind, count] of Object.entries(report.disruptions)) expect(count, kind).toBeGreaterThan(0)
-    for (const count of [report.accessChanges, report.large, report.rolledBack, report.faults.abort, report.moves, report.compacted])
+    for (const count of [
+      report.accessChanges,
+      report.large,
+      report.rolledBack,
+      report.faults.abort,
+      report.moves,
+      report.compacted,
+    ])
       expect(count).toBeGreaterThan(0)
   },
 )

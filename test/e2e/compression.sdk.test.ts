@@ -29,7 +29,9 @@ afterAll(async () => {
 const BSON = { accept: 'application/vnd.powersync.bson-stream' }
 const CHROMIUM = { 'sec-ch-ua': '"Chromium";v="156"' }
 
-async function firstSync(headers: Record<string, string>): Promise<{ lines: HttpLines; applied: Applied; bytes: number }> {
+async function firstSync(
+  headers: Record<string, string>,
+): Promise<{ lines: HttpLines; applied: Applied; bytes: number }> {
   const lines = await HttpLines.open(setting.edge.url, await setting.token(user), { raw_data: true }, headers)
   const applied = new Applied()
   for (const line of await lines.until('checkpoint_complete')) applied.add(line)
@@ -62,7 +64,12 @@ describe.each([
 
 test('a client that accepts neither gets lines as they are', async () => {
   for (const accepted of ['identity', 'br', 'zstd']) {
-    const lines = await HttpLines.open(setting.edge.url, await setting.token(user), { raw_data: true }, { 'accept-encoding': accepted })
+    const lines = await HttpLines.open(
+      setting.edge.url,
+      await setting.token(user),
+      { raw_data: true },
+      { 'accept-encoding': accepted },
+    )
     expect(lines.response.headers['content-encoding']).toBe('identity')
     expect((await lines.until('checkpoint_complete')).length).toBeGreaterThan(2)
     lines.close()

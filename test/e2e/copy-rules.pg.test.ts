@@ -110,7 +110,8 @@ function rolledBack(error: unknown): void {
   // A deadlock, a duplicate key: the transaction is rolled back, as an application's may be. A cancelled wait for a
   // standby is a commit.
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  if (!(error instanceof RolledBack) && !['40001', '40P01', '23505', '25P02', '55P03', '57014'].includes(code)) throw error
+  if (!(error instanceof RolledBack) && !['40001', '40P01', '23505', '25P02', '55P03', '57014'].includes(code))
+    throw error
 }
 /** Writers run until told; commits that wait for the standby are released at random. */
 function load(bed: Bed, seed: number): { failed: Promise<never>; stop(): Promise<void> } {
@@ -157,7 +158,10 @@ function load(bed: Bed, seed: number): { failed: Promise<never>; stop(): Promise
         else {
           await connection`begin`
           await connection`truncate docs`
-            .then(() => connection`insert into docs select 'k' || i, -i, repeat(md5(i::text), 80), '' from generate_series(1, 300) i`)
+            .then(
+              () =>
+                connection`insert into docs select 'k' || i, -i, repeat(md5(i::text), 80), '' from generate_series(1, 300) i`,
+            )
             .catch(rolledBack)
           await connection`commit`
         }
@@ -288,7 +292,8 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
   test.runIf(version === 18)('without the barrier rows differ: the test above can fail', async () => {
     let wrong = 0
     // About one round in eight shows it.
-    for (let seed = 101; seed <= 200 && wrong === 0; seed++) wrong += (await round(bed, seed, { barrier: async () => {} })).wrong.length
+    for (let seed = 101; seed <= 200 && wrong === 0; seed++)
+      wrong += (await round(bed, seed, { barrier: async () => {} })).wrong.length
     expect(wrong).toBeGreaterThan(0)
   })
 })

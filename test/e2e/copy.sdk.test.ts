@@ -38,7 +38,13 @@ afterAll(async () => {
 
 test(`the first copy runs while ${TRANSACTIONS} transactions change the same rows, with a kill in the middle: all clients end exact`, async () => {
   const sql = postgres.sql()
-  edge = await startEdge({ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path })
+  edge = await startEdge({
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
+  })
   const { url } = edge
   let sawCopying = false
   const watch = async (): Promise<void> => {

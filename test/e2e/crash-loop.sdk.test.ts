@@ -63,7 +63,13 @@ async function untilThere(edge: Edge, client: Follower, ids: number[]) {
       told.add(`${now.state} ${now.error?.code ?? ''}`)
       failures = Math.max(failures, now.session.failures)
       const there = all(...idsOf(client)).join() === ids.join()
-      return there && now.state === 'live' && now.error === null && (now.diagnostics.counts.ROCKPOOL_CHANGE_SKIPPED ?? 0) >= 2 && now
+      return (
+        there &&
+        now.state === 'live' &&
+        now.error === null &&
+        (now.diagnostics.counts.ROCKPOOL_CHANGE_SKIPPED ?? 0) >= 2 &&
+        now
+      )
     },
     240,
     async () => [await statusOf(edge.url, secret), client.state],
@@ -72,7 +78,11 @@ async function untilThere(edge: Edge, client: Follower, ids: number[]) {
 }
 
 /** Without the fault the row comes with its next change. */
-async function untilBack(postgres: TestPostgres, edge: Edge, start: (bindings: Record<string, string>) => Promise<{ client: Follower }>) {
+async function untilBack(
+  postgres: TestPostgres,
+  edge: Edge,
+  start: (bindings: Record<string, string>) => Promise<{ client: Follower }>,
+) {
   await edge.dispose()
   const { client } = await start({})
   await postgres.sql()`update items set n = 7 where id = ${Number(JSON.parse(KILLS))}`
@@ -88,7 +98,10 @@ test.each(['abort', 'throw'] as const)(
   'a change in the stream at which the replicator always ends (%s) is skipped, and told',
   async (kind) => {
     const { postgres, edge, client, start } = await setUp(kind, 0)
-    await until('a live session', async () => (await statusOf(edge.url, secret)).state === 'live' && client.checkpoints > 0)
+    await until(
+      'a live session',
+      async () => (await statusOf(edge.url, secret)).state === 'live' && client.checkpoints > 0,
+    )
     await postgres.sql()`insert into items select n, 0 from generate_series(1, ${ROWS}::int) n`
     await postgres.sql()`insert into items values (1000, 0)`
     const { status, told, failures } = await untilThere(edge, client, [...range(1, 109), ...range(111, ROWS), 1000])
@@ -102,16 +115,22 @@ test.each(['abort', 'throw'] as const)(
   },
 )
 
-test.each(['abort', 'throw'] as const)('a row of a copy at which the replicator always ends (%s) is skipped, and told', async (kind) => {
-  const { postgres, edge, client, start } = await setUp(kind, ROWS)
-  await until(
-    'all the other rows',
-    async () => idsOf(client).length === ROWS - 1,
-    240,
-    async () => [await statusOf(edge.url, secret), client.state],
-  )
-  const { diagnostics } = await statusOf(edge.url, secret)
-  expect(diagnostics.recent.find(({ code }) => code === 'ROCKPOOL_CHANGE_SKIPPED')).toMatchObject({ table: 'public.items', key: KILLS })
-  expect(idsOf(client)).not.toContain(110)
-  await untilBack(postgres, edge, start)
-})
+test.each(['abort', 'throw'] as const)(
+  'a row of a copy at which the replicator always ends (%s) is skipped, and told',
+  async (kind) => {
+    const { postgres, edge, client, start } = await setUp(kind, ROWS)
+    await until(
+      'all the other rows',
+      async () => idsOf(client).length === ROWS - 1,
+      240,
+      async () => [await statusOf(edge.url, secret), client.state],
+    )
+    const { diagnostics } = await statusOf(edge.url, secret)
+    expect(diagnostics.recent.find(({ code }) => code === 'ROCKPOOL_CHANGE_SKIPPED')).toMatchObject({
+      table: 'public.items',
+      key: KILLS,
+    })
+    expect(idsOf(client)).not.toContain(110)
+    await untilBack(postgres, edge, start)
+  },
+)

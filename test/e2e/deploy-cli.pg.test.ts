@@ -47,7 +47,15 @@ beforeAll(async () => {
   const port = await freePort()
   url = `http://127.0.0.1:${port}`
   file = await yaml('dev.yaml', config('one'))
-  dev = start(process.execPath, ['cli/rockpool.mjs', 'dev', '--port', String(port), '--no-example', '--sync-config', file])
+  dev = start(process.execPath, [
+    'cli/rockpool.mjs',
+    'dev',
+    '--port',
+    String(port),
+    '--no-example',
+    '--sync-config',
+    file,
+  ])
   await until(
     'rockpool dev',
     async () => dev.output.includes('\nready '),
@@ -83,14 +91,20 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
   expect(first.output).toMatch(/total .* %[^]*deploy \d+ serves \(plan [0-9a-f]{32}\)\n$/)
   const same = await rockpool('deploy', both, '--json', '--yes')
   expect(same.code).toBe(0)
-  const answer: { ok: boolean; difference: { definitions: { added: unknown[] } }; config: { state: string; number: number } } = JSON.parse(
-    same.output,
-  )
+  const answer: {
+    ok: boolean
+    difference: { definitions: { added: unknown[] } }
+    config: { state: string; number: number }
+  } = JSON.parse(same.output)
   expect([answer.ok, answer.difference.definitions.added, answer.config.state]).toEqual([true, [], 'serving'])
-  const other = /\nconfig {5}\S+dev\.yaml is not what serves \(that is deploy \d+\)\. To deploy it: npx rockpool deploy \S+dev\.yaml\n/
+  const other =
+    /\nconfig {5}\S+dev\.yaml is not what serves \(that is deploy \d+\)\. To deploy it: npx rockpool deploy \S+dev\.yaml\n/
   await until('dev to say that its file does not serve', async () => other.test(dev.output))
   const back = await rockpool('rollback', '--yes')
-  expect([back.code, back.output]).toEqual([0, expect.stringMatching(/^back to deploy \d+\n[^]*removed {2}two_all\n[^]*serves/)])
+  expect([back.code, back.output]).toEqual([
+    0,
+    expect.stringMatching(/^back to deploy \d+\n[^]*removed {2}two_all\n[^]*serves/),
+  ])
   // Further back there is nothing, and forward is said by a number.
   const further = await rockpool('rollback', '--yes')
   expect([further.code, further.output]).toEqual([
@@ -107,21 +121,36 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
   const asJson = await rockpool('deploys', '--json')
   expect(JSON.parse(asJson.output)).toMatchObject({
     ok: true,
-    deploys: [{ number: 4, state: 'serving', by: 'operator', of: 1 }, { number: 3 }, { number: 2 }, { number: 1, origin: 'script' }],
+    deploys: [
+      { number: 4, state: 'serving', by: 'operator', of: 1 },
+      { number: 3 },
+      { number: 2 },
+      { number: 1, origin: 'script' },
+    ],
   })
   const unknown = await rockpool('rollback', '--to', '99', '--dry-run')
   expect([unknown.code, unknown.output]).toEqual([
     1,
-    expect.stringMatching(/there is no sync config with the number 99\. rockpool rollback --to takes 3, 2; rockpool deploys lists all\n$/),
+    expect.stringMatching(
+      /there is no sync config with the number 99\. rockpool rollback --to takes 3, 2; rockpool deploys lists all\n$/,
+    ),
   ])
   const forward = await rockpool('rollback', '--to', String(answer.config.number), '--dry-run')
-  expect([forward.code, forward.output]).toEqual([0, expect.stringMatching(/^again {4}two_all \(served before: nothing is copied\)\n/m)])
+  expect([forward.code, forward.output]).toEqual([
+    0,
+    expect.stringMatching(/^again {4}two_all \(served before: nothing is copied\)\n/m),
+  ])
 })
 
 test('mistakes are shown at their place, and nothing changes', async () => {
-  const bad = await rockpool('deploy', await yaml('bad.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n'))
+  const bad = await rockpool(
+    'deploy',
+    await yaml('bad.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n'),
+  )
   expect(bad.code).toBe(1)
-  expect(bad.output).toMatch(/error \S+: [^]*bad\.yaml:4:\d+\n4 \| {7}- SELECT FROM[^]*\^[^]*1 error: nothing was changed\n$/)
+  expect(bad.output).toMatch(
+    /error \S+: [^]*bad\.yaml:4:\d+\n4 \| {7}- SELECT FROM[^]*\^[^]*1 error: nothing was changed\n$/,
+  )
   const missing = await rockpool('deploy', await yaml('missing.yaml', config('one', 'three')), '--yes')
   expect(missing.code).toBe(1)
   expect(missing.output).toMatch(
@@ -136,12 +165,21 @@ test('mistakes are shown at their place, and nothing changes', async () => {
     ['deploy', nameless, '--yes'],
   ]) {
     const told = await rockpool(...args)
-    expect([told.code, told.output]).toEqual([1, expect.stringMatching(/^error id-missing: nameless has no column id/m)])
+    expect([told.code, told.output]).toEqual([
+      1,
+      expect.stringMatching(/^error id-missing: nameless has no column id/m),
+    ])
   }
   const right = await rockpool('check', file, ...database)
-  expect([right.code, right.output]).toEqual([0, expect.stringMatching(/^warning location: [^]*those of the database of rockpool dev\n$/)])
+  expect([right.code, right.output]).toEqual([
+    0,
+    expect.stringMatching(/^warning location: [^]*those of the database of rockpool dev\n$/),
+  ])
   const forced = await rockpool('deploy', nameless, '--force', '--dry-run')
-  expect([forced.code, forced.output]).toEqual([0, expect.stringMatching(/^error \S+nameless\.yaml:4:\d+ id-missing: /m)])
+  expect([forced.code, forced.output]).toEqual([
+    0,
+    expect.stringMatching(/^error \S+nameless\.yaml:4:\d+ id-missing: /m),
+  ])
   const wrong = await rockpool('deploy', file, '--token', 'x')
   expect([wrong.code, wrong.output]).toEqual([1, expect.stringMatching(/^the token was refused: PSYNC_S2101: /)])
   for (const [args, message] of [
@@ -170,7 +208,10 @@ test('without a terminal nothing is asked, and nothing done that was not agreed 
     ['rollback', '--to', '2', '--json'],
   ]) {
     const { code, output } = await rockpool(...args)
-    expect([code, output]).toEqual([2, expect.stringMatching(/rockpool: ROCKPOOL_NOT_CONFIRMED: nothing was changed, .*: --yes /)])
+    expect([code, output]).toEqual([
+      2,
+      expect.stringMatching(/rockpool: ROCKPOOL_NOT_CONFIRMED: nothing was changed, .*: --yes /),
+    ])
   }
   const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
   expect((await new Operator(() => url, secret, 'rockpool').configs()).yaml).toBe(config('one'))
@@ -223,23 +264,33 @@ test('problems of a corrected sync config are marked as serving nobody', async (
   await writeFile(file, wrong)
   await until('the file to serve', async () => (await operator.configs()).yaml === wrong, 60)
   expect(dev.output).toMatch(/\nconfig {5}error \S+dev\.yaml:\d+:\d+ id-missing: /)
-  expect(dev.output).toMatch(/public\.ones cannot be followed: there is no such table in the database: did you mean public\.one\?/)
-  await until('the row to be told', async () => /there is no column id/.test((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason ?? ''))
+  expect(dev.output).toMatch(
+    /public\.ones cannot be followed: there is no such table in the database: did you mean public\.one\?/,
+  )
+  await until('the row to be told', async () =>
+    /there is no column id/.test((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason ?? ''),
+  )
   expect((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason).not.toContain('replaced')
   const refused = await noted('ROCKPOOL_TABLE_REFUSED')
   expect(refused?.reason).toMatch(/^public\.ones: /)
   await writeFile(file, config('two', 'one'))
   await until('the correction to serve', async () => (await operator.configs()).yaml === config('two', 'one'), 60)
-  expect((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason).toMatch(/ \(of a sync config that was replaced and serves nobody\)$/)
+  expect((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason).toMatch(
+    / \(of a sync config that was replaced and serves nobody\)$/,
+  )
   // There was a time when this one was not there.
   expect((await noted('ROCKPOOL_TABLE_REFUSED'))?.reason).toMatch(/^public\.one: /)
 })
 
 test('a file that is emptied is reported, and the old one continues to serve', async () => {
   await writeFile(file, '')
-  await until('it to be told', async () => /\nconfig {5}\S+dev\.yaml is empty: the old one continues to serve\n/.test(dev.output))
+  await until('it to be told', async () =>
+    /\nconfig {5}\S+dev\.yaml is empty: the old one continues to serve\n/.test(dev.output),
+  )
   await writeFile(file, config('two', 'one'))
-  await until('it to be deployed again', async () => /is empty[^]*\nconfig {5}deploy \d+ changes nothing for clients\n/.test(dev.output))
+  await until('it to be deployed again', async () =>
+    /is empty[^]*\nconfig {5}deploy \d+ changes nothing for clients\n/.test(dev.output),
+  )
 })
 
 test('a file that was edited while rockpool dev was down is deployed at its start; a mistake is reported, with the serving config', async () => {
@@ -247,7 +298,15 @@ test('a file that was edited while rockpool dev was down is deployed at its star
     dev.child.kill('SIGTERM')
     await dev.ended
     await writeFile(file, text)
-    dev = start(process.execPath, ['cli/rockpool.mjs', 'dev', '--port', new URL(url).port, '--no-example', '--sync-config', file])
+    dev = start(process.execPath, [
+      'cli/rockpool.mjs',
+      'dev',
+      '--port',
+      new URL(url).port,
+      '--no-example',
+      '--sync-config',
+      file,
+    ])
     await until(
       String(word),
       async () => word.test(dev.output),
@@ -261,7 +320,9 @@ test('a file that was edited while rockpool dev was down is deployed at its star
   const serves = async () => (await operator.configs()).yaml
   // The text that the script brought at first: it is not new to what was deployed.
   const deployed = await restart(config('one'), /\nconfig {5}deploy \d+ -two_all\n/)
-  expect(deployed).toMatch(/\nready [^]*\nconfig {5}\S+dev\.yaml was edited while rockpool dev was down, and is deployed now\n/)
+  expect(deployed).toMatch(
+    /\nready [^]*\nconfig {5}\S+dev\.yaml was edited while rockpool dev was down, and is deployed now\n/,
+  )
   await until('it to serve', async () => (await serves()) === config('one'))
   const other = config('one').replace('id, n', 'id, n AS m')
   const edited = await restart(other, /\nconfig {5}\S+dev\.yaml was edited while rockpool dev was down/)
@@ -278,13 +339,19 @@ test('a file that was edited while rockpool dev was down is deployed at its star
   await until('it to serve', async () => (await serves()) === config('one'))
   const back = await rockpool('rollback', '--yes')
   expect(back.code, back.output).toBe(0)
-  const kept = await restart(config('one'), /\nconfig {5}\S+dev\.yaml is not what serves \(that is deploy \d+, a rollback\)/)
+  const kept = await restart(
+    config('one'),
+    /\nconfig {5}\S+dev\.yaml is not what serves \(that is deploy \d+, a rollback\)/,
+  )
   expect(kept).not.toContain('was edited')
 })
 
 test.skipIf(spawnSync('script', ['--version']).status !== 0)('on a terminal it asks first', async () => {
   const typed = (answer: string) =>
-    start('bash', ['-c', `(sleep 3; echo ${answer}; sleep 20) | script -qfec '${process.execPath} cli/rockpool.mjs rollback' /dev/null`])
+    start('bash', [
+      '-c',
+      `(sleep 3; echo ${answer}; sleep 20) | script -qfec '${process.execPath} cli/rockpool.mjs rollback' /dev/null`,
+    ])
   const no = typed('n')
   await until(
     'the answer',

@@ -13,7 +13,8 @@ let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let postgres: TestPostgres
 let edge: Edge | undefined
 const secret = newSecret()
-const yaml = 'bucket_definitions:\n  a:\n    data:\n      - SELECT id, name FROM lists\n      - SELECT id, title FROM todos\n'
+const yaml =
+  'bucket_definitions:\n  a:\n    data:\n      - SELECT id, name FROM lists\n      - SELECT id, title FROM todos\n'
 const bindings = { PUBLICATION: 'rockpool', IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '1' }
 
 /** On the storage of the one before: a deploy. */
@@ -46,7 +47,9 @@ async function blocks(
 ): Promise<string[]> {
   const text = await readFile(new URL(`../../docs/${file}`, import.meta.url), 'utf8')
   const section = text.slice(text.indexOf(from), to === undefined ? undefined : text.indexOf(to))
-  return [...section.matchAll(/^```(\w*)\n([^]*?)^```$/gm)].flatMap(([, name, body]) => (name === language && body ? [body] : []))
+  return [...section.matchAll(/^```(\w*)\n([^]*?)^```$/gm)].flatMap(([, name, body]) =>
+    name === language && body ? [body] : [],
+  )
 }
 
 async function runAll(statements: readonly string[]): Promise<void> {
@@ -131,16 +134,21 @@ test('the statements of the uninstallation leave nothing of Rockpool in the data
   const sql = postgres.sql()
   await edge?.dispose()
   edge = undefined
-  await until('the slot to be free', async () => (await sql`select 1 from pg_replication_slots where active`).length === 0)
+  await until(
+    'the slot to be free',
+    async () => (await sql`select 1 from pg_replication_slots where active`).length === 0,
+  )
   const statements = await blocks('sql', 'maintenance.md', '## Uninstalling', undefined)
   expect(statements).toHaveLength(2)
   await runAll([...statements, 'DROP ROLE rockpool;\n'])
   expect(await sql`select slot_name from pg_replication_slots`).toEqual([])
   expect(await sql`select pubname from pg_publication`).toEqual([])
-  expect(await sql`select relname from pg_class where relkind in ('r', 'v') and relnamespace = 'public'::regnamespace order by 1`).toEqual(
-    ['lists', 'secrets', 'todos'].map((relname) => ({ relname })),
-  )
+  expect(
+    await sql`select relname from pg_class where relkind in ('r', 'v') and relnamespace = 'public'::regnamespace order by 1`,
+  ).toEqual(['lists', 'secrets', 'todos'].map((relname) => ({ relname })))
   expect(await sql`select tgname from pg_trigger where not tgisinternal`).toEqual([])
   const everybody = "bool_and(has_function_privilege('public', oid, 'EXECUTE'))"
-  expect(await sql.unsafe(`select ${everybody} as emit from pg_proc where proname = 'pg_logical_emit_message'`)).toEqual([{ emit: true }])
+  expect(
+    await sql.unsafe(`select ${everybody} as emit from pg_proc where proname = 'pg_logical_emit_message'`),
+  ).toEqual([{ emit: true }])
 })

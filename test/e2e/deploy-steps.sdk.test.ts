@@ -7,6 +7,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
+// The file is long because all of it shares one edge, whose start takes most of the time.
+
 // What may happen to a deploy: workerd is killed at each of its steps, or it cannot be done at all.
 
 const secret = newSecret()
@@ -92,45 +94,65 @@ afterAll(async () => {
 const isOfDeploys = (point: string): point is FaultPoint => /^(deploy|drop)\./.test(point)
 const STEPS: FaultPoint[] = [
   ...Object.keys(FAULT_POINTS).filter(isOfDeploys),
-  ...(['read.barrier', 'read.rows', 'read.marked', 'read.apply', 'read.progress', 'session.switch', 'commit.stored'] as const),
+  ...([
+    'read.barrier',
+    'read.rows',
+    'read.marked',
+    'read.apply',
+    'read.progress',
+    'session.switch',
+    'commit.stored',
+  ] as const),
 ]
 
-test('kill -9 at each step of a deploy: it is resumed, or the old one serves on, and nothing is lost', { timeout: 900_000 }, async () => {
-  const sql = postgres.sql()
-  let other = 'notes'
-  for (const [i, step] of STEPS.entries()) {
-    const wanted = config('docs', other)
-    await edge.dispose()
-    await start({ FAULTS: JSON.stringify({ seed: 1, hangAt: step }) })
-    await new Promise((resolve) => setTimeout(resolve, 2_000))
-    const answered = operator.put(wanted).then(
-      ({ status }) => status,
-      () => 0,
+test(
+  'kill -9 at each step of a deploy: it is resumed, or the old one serves on, and nothing is lost',
+  { timeout: 900_000 },
+  async () => {
+    const sql = postgres.sql()
+    let other = 'notes'
+    for (const [i, step] of STEPS.entries()) {
+      const wanted = config('docs', other)
+      await edge.dispose()
+      await start({ FAULTS: JSON.stringify({ seed: 1, hangAt: step }) })
+      await new Promise((resolve) => setTimeout(resolve, 2_000))
+      const answered = operator.put(wanted).then(
+        ({ status }) => status,
+        () => 0,
+      )
+      // It cannot even write to its log any more.
+      await until(`workerd to stand still at ${step}`, async () => !(await answers(edge)), 60)
+      await killAndStart()
+      const status = await answered
+      await sql`insert into docs values (${1_000 + i}, ${i})`
+      await sql.unsafe(`insert into ${other} values (${1_000 + i}, ${i})`)
+      // One that was answered is never lost.
+      const { history } = await operator.configs()
+      const taken =
+        history[0]?.origin === 'admin' &&
+        (await operator.configs()).history.length > 0 &&
+        history[0].state !== 'superseded'
+      if (status === 202) expect(taken, step).toBe(true)
+      await operator.deploy(wanted)
+      await dropped()
+      await exact('docs', other)
+      expect(follower.problems, step).toEqual([])
+      other = other === 'notes' ? 'tags' : 'notes'
+    }
+    // What was retired is gone, whatever happened in between.
+    const last = other === 'notes' ? 'tags' : 'notes'
+    const kept = async () => {
+      const names = (await bucketNames(directory.path)).filter((name) => !name.startsWith('mailbox'))
+      return [...new Set(names.map((name) => name.slice(name.indexOf('#') + 1)))].sort().join()
+    }
+    await until(
+      'only what serves to be kept',
+      async () => (await kept()) === ['docs[]', `${last}[]`].sort().join(),
+      30,
+      kept,
     )
-    // It cannot even write to its log any more.
-    await until(`workerd to stand still at ${step}`, async () => !(await answers(edge)), 60)
-    await killAndStart()
-    const status = await answered
-    await sql`insert into docs values (${1_000 + i}, ${i})`
-    await sql.unsafe(`insert into ${other} values (${1_000 + i}, ${i})`)
-    // One that was answered is never lost.
-    const { history } = await operator.configs()
-    const taken = history[0]?.origin === 'admin' && (await operator.configs()).history.length > 0 && history[0].state !== 'superseded'
-    if (status === 202) expect(taken, step).toBe(true)
-    await operator.deploy(wanted)
-    await dropped()
-    await exact('docs', other)
-    expect(follower.problems, step).toEqual([])
-    other = other === 'notes' ? 'tags' : 'notes'
-  }
-  // What was retired is gone, whatever happened in between.
-  const last = other === 'notes' ? 'tags' : 'notes'
-  const kept = async () => {
-    const names = (await bucketNames(directory.path)).filter((name) => !name.startsWith('mailbox'))
-    return [...new Set(names.map((name) => name.slice(name.indexOf('#') + 1)))].sort().join()
-  }
-  await until('only what serves to be kept', async () => (await kept()) === ['docs[]', `${last}[]`].sort().join(), 30, kept)
-})
+  },
+)
 
 describe('a deploy that cannot be done changes nothing', () => {
   async function unchanged(work: () => Promise<void>): Promise<void> {
@@ -163,10 +185,17 @@ describe('a deploy that cannot be done changes nothing', () => {
       expect([missing.status, missing.error?.code]).toEqual([409, 'ROCKPOOL_DEPLOY'])
       expect(missing.error?.description).toContain('public.nowhere: there is no such table')
       const keyless = await operator.put(config('docs', 'keyless'))
-      expect(keyless.error?.details).toEqual([{ table: 'public.keyless', reason: expect.stringContaining('no primary key') }])
+      expect(keyless.error?.details).toEqual([
+        { table: 'public.keyless', reason: expect.stringContaining('no primary key') },
+      ])
       // The whole table would be followed no more, for what serves as well.
-      const column = await operator.put(`${config('docs')}  more:\n    data:\n      - SELECT id, titel FROM docs AS more\n`)
-      expect([column.status, column.error?.details]).toEqual([409, [{ table: 'public.docs', reason: expect.stringContaining('"titel"') }]])
+      const column = await operator.put(
+        `${config('docs')}  more:\n    data:\n      - SELECT id, titel FROM docs AS more\n`,
+      )
+      expect([column.status, column.error?.details]).toEqual([
+        409,
+        [{ table: 'public.docs', reason: expect.stringContaining('"titel"') }],
+      ])
       const dry = await operator.put(config('docs', 'nowhere'), '?dry_run=1')
       expect([dry.status, dry.data.config, dry.data.difference.refused.length]).toEqual([200, null, 1])
       expect(dry.data.difference.warnings.map(({ code }) => code)).toContain('unknown-source-table')
@@ -187,7 +216,9 @@ describe('a deploy that cannot be done changes nothing', () => {
       const { serving } = await operator.configs()
       const other = await operator.put(config('docs', 'tags'), '', { 'if-match': '"x"' })
       expect([other.status, other.error?.code]).toEqual([412, 'ROCKPOOL_DEPLOY'])
-      expect((await operator.put(config('docs', 'tags'), '?dry_run=1', { 'if-match': `"${serving?.plan}"` })).status).toBe(200)
+      expect(
+        (await operator.put(config('docs', 'tags'), '?dry_run=1', { 'if-match': `"${serving?.plan}"` })).status,
+      ).toBe(200)
       expect((await operator.put(`#${'x'.repeat(1_500_000)}`)).status).toBe(413)
       expect((await operator.put('')).error?.code).toBe('PSYNC_S2001')
       expect((await operator.put('\u0000')).status).toBe(422)
@@ -237,7 +268,10 @@ describe('a deploy that cannot be done changes nothing', () => {
     ] as const) {
       await edge.dispose()
       await start({}, syncConfig)
-      await until('the failure to be told', async () => (await statusOf(edge.url, secret)).deploy.failed?.error?.code === code)
+      await until(
+        'the failure to be told',
+        async () => (await statusOf(edge.url, secret)).deploy.failed?.error?.code === code,
+      )
       await sql`insert into docs select max(id) + 1, 1 from docs`
       await exact('docs')
       expect((await statusOf(edge.url, secret)).diagnostics.counts[code]).toBeGreaterThan(0)

@@ -69,7 +69,9 @@ afterAll(async () => {
 
 /** Everything that clients of alice should hold of a table. */
 async function held(table: string, columns: string): Promise<string> {
-  const rows = await postgres.sql().unsafe(`select ${columns} from ${table} where owner_id = 'alice' order by id collate "C"`)
+  const rows = await postgres
+    .sql()
+    .unsafe(`select ${columns} from ${table} where owner_id = 'alice' order by id collate "C"`)
   return JSON.stringify(rows.map((row) => Object.values(row)))
 }
 
@@ -105,7 +107,10 @@ test(
       auth: () => token(secret, 'alice'),
       path: `${directory.path}/native.db`,
       schema: {
-        tables: { todos: { columns: { title: 'text', owner_id: 'text' } }, lists: { columns: { name: 'text', owner_id: 'text' } } },
+        tables: {
+          todos: { columns: { title: 'text', owner_id: 'text' } },
+          lists: { columns: { name: 'text', owner_id: 'text' } },
+        },
       },
     })
     let streams = 0
@@ -116,7 +121,11 @@ test(
       }
       await sdk.connect(connector(edge.url, credentials), { retryDelayMs: 500 })
       await sdk.waitForFirstSync()
-      await until('the native client', async () => (await native.query('select count(*) as n from todos'))[0]?.n === ROWS / 2, LIMIT)
+      await until(
+        'the native client',
+        async () => (await native.query('select count(*) as n from todos'))[0]?.n === ROWS / 2,
+        LIMIT,
+      )
       const before = await storedPages(directory.path)
       const recorded = await recordsOf(sdk)
       const received = follower.received
@@ -138,8 +147,10 @@ test(
       for (let n = 1; writes >= 0; n++) {
         const id = `l${1 + ((n * 7919) % LISTS)}`
         if (n % 5 === 0) await sql`delete from lists where id = ${id}`
-        else if (n % 3 === 0) await sql`update lists set owner_id = case owner_id when 'alice' then 'bob' else 'alice' end where id = ${id}`
-        else await sql`insert into lists values (${id}, ${`new ${n}`}, 'alice') on conflict (id) do update set name = excluded.name`
+        else if (n % 3 === 0)
+          await sql`update lists set owner_id = case owner_id when 'alice' then 'bob' else 'alice' end where id = ${id}`
+        else
+          await sql`insert into lists values (${id}, ${`new ${n}`}, 'alice') on conflict (id) do update set name = excluded.name`
         if (writes >= 0) writes++
       }
       await serves

@@ -20,7 +20,8 @@ beforeAll(async () => {
   await chmod(directory.path, 0o755)
 })
 afterAll(async () => {
-  for (const child of started) if (child.pid !== undefined) for (const { pid } of treeOf(child.pid)) process.kill(pid, 'SIGKILL')
+  for (const child of started)
+    if (child.pid !== undefined) for (const { pid } of treeOf(child.pid)) process.kill(pid, 'SIGKILL')
   await directory?.remove()
 })
 
@@ -39,7 +40,9 @@ const rockpool = [process.execPath, 'cli/rockpool.mjs', 'dev']
 async function start(command: readonly string[], word = '\nready ', stdin: 'ignore' | 'pipe' = 'ignore'): Promise<Dev> {
   const port = await freePort()
   const options = ['--port', String(port), '--data', `${directory.path}/data`, '--no-example']
-  const [program = '', ...args] = command.flatMap((part) => (part === 'OPTIONS' ? options : [part.replace('OPTIONS', options.join(' '))]))
+  const [program = '', ...args] = command.flatMap((part) =>
+    part === 'OPTIONS' ? options : [part.replace('OPTIONS', options.join(' '))],
+  )
   const child = spawn(program, args, { cwd: ROOT, stdio: [stdin, 'pipe', 'pipe'] })
   started.push(child)
   let output = ''
@@ -68,7 +71,8 @@ async function start(command: readonly string[], word = '\nready ', stdin: 'igno
 }
 
 const isOuter = ({ command }: ProcessLine): boolean =>
-  /node\S* cli\/rockpool\.mjs dev|node \S*rockpool dev|rockpool\.mjs dev/.test(command) && !/^(sh|bash|npm|script)/.test(command)
+  /node\S* cli\/rockpool\.mjs dev|node \S*rockpool dev|rockpool\.mjs dev/.test(command) &&
+  !/^(sh|bash|npm|script)/.test(command)
 const isInner = ({ command }: ProcessLine): boolean => /main\.ts dev/.test(command)
 const isNode = ({ command }: ProcessLine): boolean => /^\S*node\b/.test(command)
 

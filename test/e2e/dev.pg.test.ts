@@ -100,7 +100,9 @@ describe('rockpool dev', () => {
     ])
     const token = rockpool('token', '--sub', 'alice', '--ttl', '5m', '--claim', 'role=admin', '--data', data)
     expect(await token.ended).toBe(0)
-    const status = await fetch(`http://127.0.0.1:${port}/status`, { headers: { authorization: `Token ${token.output.trim()}` } })
+    const status = await fetch(`http://127.0.0.1:${port}/status`, {
+      headers: { authorization: `Token ${token.output.trim()}` },
+    })
     expect(status.status).toBe(200)
     second.child.kill('SIGTERM')
     expect(await second.ended).toBe(0)
@@ -115,7 +117,9 @@ describe('rockpool dev', () => {
       })
     })
     expect(await refused('dev', '--port', String(port), '--no-example')).toMatch(
-      new RegExp(`^rockpool: port ${port} is in use by .* \\(process ${process.pid}\\): end it, or choose another one with --port\\n$`),
+      new RegExp(
+        `^rockpool: port ${port} is in use by .* \\(process ${process.pid}\\): end it, or choose another one with --port\\n$`,
+      ),
     )
     server.close()
   })
@@ -134,14 +138,17 @@ describe('rockpool dev', () => {
 
   test('a database that cannot be reached, or is not set up', async () => {
     const port = String(await freePort())
-    const run = (url: string) => refused('dev', '--port', port, '--no-example', '--data', `${directory.path}/other`, '--database-url', url)
+    const run = (url: string) =>
+      refused('dev', '--port', port, '--no-example', '--data', `${directory.path}/other`, '--database-url', url)
     const unreachable = await run('postgres://me:geheim@127.0.0.1:1/none')
     expect(unreachable).toMatch(/the database cannot be used: .*ECONNREFUSED/)
     expect(unreachable).not.toContain('geheim')
     const postgres = await startPostgres({ wal_level: 'replica' })
     try {
       expect(await run(postgres.url)).toMatch(/wal_level is replica.*ALTER SYSTEM SET wal_level = logical/)
-      expect(await run(postgres.url.replace('postgres:postgres@', 'postgres:wrong@'))).toMatch(/password authentication failed/)
+      expect(await run(postgres.url.replace('postgres:postgres@', 'postgres:wrong@'))).toMatch(
+        /password authentication failed/,
+      )
     } finally {
       await postgres.stop()
     }
@@ -165,29 +172,41 @@ describe('rockpool dev', () => {
       await sql`create role weak login replication password 'x'`
       await sql`grant select on one, loose to weak`
       const file = `${directory.path}/one.yaml`
-      await writeFile(file, 'bucket_definitions:\n  a:\n    data:\n      - SELECT id FROM one\n      - SELECT n AS id FROM loose\n')
+      await writeFile(
+        file,
+        'bucket_definitions:\n  a:\n    data:\n      - SELECT id FROM one\n      - SELECT n AS id FROM loose\n',
+      )
       const url = source.url.replace('postgres:postgres@', 'weak:x@')
       const options = ['--data', `${directory.path}/weak`, '--sync-config', file, '--database-url', url]
       const polls = { IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '1' }
       const run = rockpoolWith(polls, 'dev', '--port', String(await freePort()), ...options)
       const said = () => run.output
-      await until('the reason', async () => /\nnot ready {2}.*ROCKPOOL_SOURCE_SETTINGS: .*publication/.test(run.output), 120, said)
+      await until(
+        'the reason',
+        async () => /\nnot ready {2}.*ROCKPOOL_SOURCE_SETTINGS: .*publication/.test(run.output),
+        120,
+        said,
+      )
       expect(run.output).not.toContain('\nready ')
       await sql`alter role weak superuser`
       await until('the ready line', async () => run.output.includes('\nready '), 180, said)
       // Its database is somebody's: nothing is made in it but what replication needs.
       expect(run.output).toMatch(/\nexample {4}none, .*--example/)
-      expect(await sql`select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by 1`).toEqual([
-        { relname: 'loose' },
-        { relname: 'one' },
-      ])
+      expect(
+        await sql`select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by 1`,
+      ).toEqual([{ relname: 'loose' }, { relname: 'one' }])
       expect(run.output).toMatch(/\nsource {5}table public\.loose cannot be followed: it has no primary key/)
       const slots = () => sql<{ slot_name: string }[]>`select slot_name from pg_replication_slots`
       const [slot] = await slots()
       expect(slot?.slot_name).toMatch(/^rockpool_dev_[0-9a-f]{8}$/)
       expect(await sql`select pubname from pg_publication`).toEqual([{ pubname: slot?.slot_name }])
       await sql`alter table one drop constraint one_pkey`
-      await until('the refusal', async () => /\nsource {5}table public\.one cannot be followed/.test(run.output), 60, said)
+      await until(
+        'the refusal',
+        async () => /\nsource {5}table public\.one cannot be followed/.test(run.output),
+        60,
+        said,
+      )
       run.child.kill('SIGTERM')
       expect(await run.ended).toBe(0)
       expect(await slots()).toEqual([])
@@ -226,7 +245,8 @@ describe('rockpool dev', () => {
       const put = { op: 'put', table: 'lists', id: crypto.randomUUID(), data: { name: 'Over TLS', owner_id: 'alice' } }
       expect(await post('/api/upload', { client_id: 'c', transaction_id: 1, ops: [put] }, token)).toEqual({ ok: true })
       expect(await sql`select name from lists where id = ${put.id}`).toEqual([{ name: 'Over TLS' }])
-      const connections = await sql`select distinct ssl, version from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'edge'`
+      const connections =
+        await sql`select distinct ssl, version from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'edge'`
       expect(connections).toEqual([{ ssl: true, version: 'TLSv1.3' }])
       run.child.kill('SIGTERM')
       expect(await run.ended).toBe(0)
@@ -260,7 +280,9 @@ describe('rockpool dev', () => {
     const data = `${directory.path}/used`
     const database = await startDatabase(data)
     try {
-      await expect(startDatabase(data)).rejects.toThrow(/uses .*used.postgres already \(process \d+\).*another folder with --data/)
+      await expect(startDatabase(data)).rejects.toThrow(
+        /uses .*used.postgres already \(process \d+\).*another folder with --data/,
+      )
       expect(await knownDatabase(data)).toEqual({ url: database.url, running: true })
     } finally {
       await database.stop()
@@ -270,7 +292,9 @@ describe('rockpool dev', () => {
   test('a sync config with a mistake', async () => {
     const file = `${directory.path}/bad.yaml`
     await writeFile(file, 'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n')
-    expect(await refused('dev', '--sync-config', file, '--no-example', '--port', String(await freePort()))).toMatch(/bad\.yaml:4:\d+ /)
+    expect(await refused('dev', '--sync-config', file, '--no-example', '--port', String(await freePort()))).toMatch(
+      /bad\.yaml:4:\d+ /,
+    )
     expect(await refused('dev', '--sync-config', `${file}.none`, '--no-example')).toMatch(/cannot be read/)
   })
 })

@@ -23,7 +23,12 @@ bucket_definitions:
 const USER = 'a/b%20c#ü"d[é]?&'
 
 type Row = Record<string, unknown>
-type Follow = (options: { url: string; bucket: string; token: () => Promise<string>; changed: (rows: Row[]) => void }) => () => void
+type Follow = (options: {
+  url: string
+  bucket: string
+  token: () => Promise<string>
+  changed: (rows: Row[]) => void
+}) => () => void
 
 const secret = newSecret()
 let postgres: TestPostgres
@@ -62,7 +67,8 @@ afterAll(async () => {
   await directory?.remove()
 })
 
-const get = async (path: string, jwt: string) => fetch(`${edge.url}${path}`, { headers: { authorization: `Token ${jwt}` } })
+const get = async (path: string, jwt: string) =>
+  fetch(`${edge.url}${path}`, { headers: { authorization: `Token ${jwt}` } })
 
 async function bucketsOf(user: string): Promise<string[]> {
   const response = await get('/buckets', await token(secret, user))
@@ -130,7 +136,9 @@ test('an unauthorised client is refused before any object is called', async () =
   const upgrade = async (bucket: string, protocols: string[]) => (await closed(path(bucket), protocols)).code
   // 1006: the handshake was refused.
   expect(await upgrade(mine, ['rockpool.direct', other])).toBe(1006)
-  expect(await upgrade(mine.replace(/#.*/, '#teams["team"]'), ['rockpool.direct', await token(secret, USER)])).toBe(1006)
+  expect(await upgrade(mine.replace(/#.*/, '#teams["team"]'), ['rockpool.direct', await token(secret, USER)])).toBe(
+    1006,
+  )
   expect(await upgrade('nonsense', ['rockpool.direct', other])).toBe(1006)
   expect(await upgrade(news, ['rockpool.direct'])).toBe(1006)
   expect(await upgrade(news, [other])).toBe(1006)
@@ -139,7 +147,10 @@ test('an unauthorised client is refused before any object is called', async () =
 
 test('a token that expires closes the stream', async () => {
   const news = (await bucketsOf(USER)).at(-1) ?? ''
-  const { code, frames } = await closed(`/buckets/${encodeURIComponent(news)}/stream`, ['rockpool.direct', await token(secret, 'short', 2)])
+  const { code, frames } = await closed(`/buckets/${encodeURIComponent(news)}/stream`, [
+    'rockpool.direct',
+    await token(secret, 'short', 2),
+  ])
   expect(code).toBe(4401)
   expect(JSON.parse(frames.at(-1) ?? '')).toMatchObject({ error: { code: 'PSYNC_S2103' } })
   expect(frames.some((frame) => frame.includes('"checkpoint"'))).toBe(true)
@@ -232,7 +243,10 @@ test('a replicator that repeatedly dies between commit and publication leaves no
 async function firstCheckpoint(bucket: string): Promise<{ frames: string[] }> {
   const jwt = await token(secret, USER)
   const frames: string[] = []
-  const socket = new WebSocket(`${edge.url.replace('http', 'ws')}/buckets/${encodeURIComponent(bucket)}/stream`, ['rockpool.direct', jwt])
+  const socket = new WebSocket(`${edge.url.replace('http', 'ws')}/buckets/${encodeURIComponent(bucket)}/stream`, [
+    'rockpool.direct',
+    jwt,
+  ])
   await new Promise<void>((resolve, reject) => {
     socket.addEventListener('error', () => reject(new Error('the socket failed')))
     socket.addEventListener('message', ({ data }) => {

@@ -47,7 +47,8 @@ const resyncs = ({ diagnostics }: ReplicatorStatus) => diagnostics.counts.ROCKPO
  */
 async function copySlot(): Promise<void> {
   const kept = async () =>
-    (await standby.sql()`select 1 from pg_replication_slots where slot_name = 'rockpool' and synced and not temporary`).length > 0
+    (await standby.sql()`select 1 from pg_replication_slots where slot_name = 'rockpool' and synced and not temporary`)
+      .length > 0
   const move = async () => {
     await current`select pg_log_standby_snapshot()`
     await current`update docs set n = n + 1 where id = 50`
@@ -125,7 +126,9 @@ test('while a standby that must confirm is away rows wait, which is reported, an
   await current`select pg_reload_conf()`
   const { about, close } = await judgeDatabase(primary.url, {})
   await close()
-  expect(about.filter((line) => line.startsWith('failover: '))).toEqual([expect.stringMatching(/sync_replication_slots = on/)])
+  expect(about.filter((line) => line.startsWith('failover: '))).toEqual([
+    expect.stringMatching(/sync_replication_slots = on/),
+  ])
   await standby.pause()
   await current`insert into docs values (2000)`
   // A session measures once a minute; who asks for a look is told at once.

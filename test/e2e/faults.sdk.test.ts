@@ -70,10 +70,20 @@ test('I1, I2, I3, I4, I6: a call or a wait that never ends is ended, at each pla
   expect([...left]).toEqual([])
 })
 
-test('I4: transactions in many slices over several buckets are seen whole, however slow a bucket is', LONG, async () => {
-  const faults = { rate: 0.3, fading: false, delayMs: 200, points: ['append.send' as const], kinds: ['delay' as const] }
-  await run({ seed: 5, steps: 24, between: 12, largeEvery: 4, disruptions: false, faults, ...(log ? { log } : {}) })
-})
+test(
+  'I4: transactions in many slices over several buckets are seen whole, however slow a bucket is',
+  LONG,
+  async () => {
+    const faults = {
+      rate: 0.3,
+      fading: false,
+      delayMs: 200,
+      points: ['append.send' as const],
+      kinds: ['delay' as const],
+    }
+    await run({ seed: 5, steps: 24, between: 12, largeEvery: 4, disruptions: false, faults, ...(log ? { log } : {}) })
+  },
+)
 
 test(
   'I1, I2, I3, I4, I6: objects die, calls fail and sockets fall at random places, and every bucket is what plain SQL says',
@@ -85,12 +95,16 @@ test(
   },
 )
 
-test('I1, I2, I3, I4, I6: the same at the remaining places, until every fault of the list has happened', LONG, async () => {
-  for (let seed = 11; seed < 15 && missing.size > 0; seed++) {
-    const points = Object.keys(FAULT_POINTS)
-      .filter(isPoint)
-      .filter((point) => [...missing].some((fault) => fault.startsWith(`${point} `)))
-    await withFaults(seed, 80, { rate: 0.5, eager: 4, points })
-  }
-  expect([...missing]).toEqual([])
-})
+test(
+  'I1, I2, I3, I4, I6: the same at the remaining places, until every fault of the list has happened',
+  LONG,
+  async () => {
+    for (let seed = 11; seed < 15 && missing.size > 0; seed++) {
+      const points = Object.keys(FAULT_POINTS)
+        .filter(isPoint)
+        .filter((point) => [...missing].some((fault) => fault.startsWith(`${point} `)))
+      await withFaults(seed, 80, { rate: 0.5, eager: 4, points })
+    }
+    expect([...missing]).toEqual([])
+  },
+)

@@ -57,7 +57,10 @@ async function start(bindings: Record<string, string> = {}, more = ''): Promise<
   })
 }
 
-async function follow(user: string, buckets: { name: string; after: string }[] = []): Promise<{ client: RawClient; over: Promise<void> }> {
+async function follow(
+  user: string,
+  buckets: { name: string; after: string }[] = [],
+): Promise<{ client: RawClient; over: Promise<void> }> {
   const opened = await openRawStream(edge.url, await token(secret, user), { client_id: user, buckets })
   stops.push(opened.stop)
   return opened
@@ -82,14 +85,18 @@ async function served(user: string) {
 }
 /** Everything committed so far has come. */
 async function settled(client: RawClient, user: string): Promise<void> {
-  const n = await until('a write checkpoint', async () => requestWriteCheckpoint(edge.url, await token(secret, user), user))
+  const n = await until('a write checkpoint', async () =>
+    requestWriteCheckpoint(edge.url, await token(secret, user), user),
+  )
   await client.until(() => (client.writeCheckpoint ?? 0n) >= n)
 }
 
 test('buckets that accept nothing of the first copy: it is served anyway, but to no client that has them, and they get all of it when they answer', async () => {
   await start(hanging())
   const fenced = () =>
-    statusOf(edge.url, secret).then(({ fencedBuckets, plan }) => plan !== null && fencedBuckets.map(({ state }) => state))
+    statusOf(edge.url, secret).then(
+      ({ fencedBuckets, plan }) => plan !== null && fencedBuckets.map(({ state }) => state),
+    )
   expect(await until('it to be served', fenced)).toEqual(['silent', 'silent'])
   for (const user of ['alice', 'bob']) await expect(follow(user)).rejects.toThrow(/503.*ROCKPOOL_BUCKET_FENCED/)
   await start()
@@ -143,7 +150,9 @@ test('a bucket that hangs for ever is fenced: its readers end with a code, other
 
 test('buckets that take nothing while a sync config is deployed, and answer while the next one is: they are compared behind it, also the new ones', async () => {
   const more = (...names: string[]) =>
-    names.map((name) => MINE.replace('mine:', `${name}:`).replace('id, n FROM', `'${name}' || id AS id, n FROM`)).join('')
+    names
+      .map((name) => MINE.replace('mine:', `${name}:`).replace('id, n FROM', `'${name}' || id AS id, n FROM`))
+      .join('')
   const serving = async (number: number, fenced: number) => {
     const { deploy, fencedBuckets } = await statusOf(edge.url, secret)
     return deploy.serving?.number === number && fencedBuckets.length === fenced
@@ -163,7 +172,9 @@ test('buckets that take nothing while a sync config is deployed, and answer whil
     await settled(client, user)
     const all = await truth(user)
     expect(rows(client)).toEqual(
-      Object.fromEntries(Object.entries(all).flatMap(([id, n]) => ['', 'second', 'third'].map((name) => [`${name}${id}`, n]))),
+      Object.fromEntries(
+        Object.entries(all).flatMap(([id, n]) => ['', 'second', 'third'].map((name) => [`${name}${id}`, n])),
+      ),
     )
   }
   expect((await statusOf(edge.url, secret)).fencedBuckets).toEqual([])

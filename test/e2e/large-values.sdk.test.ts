@@ -35,7 +35,9 @@ afterEach(async () => {
     select pg_terminate_backend(active_pid) from pg_replication_slots where active;
     drop publication if exists rockpool; drop table files`)
   for (let free = false; !free;) {
-    free = (await postgres.sql()`select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active`).length > 0
+    free =
+      (await postgres.sql()`select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active`)
+        .length > 0
   }
 })
 
@@ -66,21 +68,24 @@ const skipped = async () => {
   return { count, recent: recent.map(({ table, key, reason }) => [table, key, reason]) }
 }
 
-test.each(['SELECT id, name FROM files', 'SELECT * FROM files'])('%s: what clients are never sent is never read', async (query) => {
-  const client = await start(query)
-  expect(names(client)).toBe(10)
-  const sql = postgres.sql()
-  // 100 MB of text in one message, and a change that leaves out what did not change.
-  await sql`insert into files values (11, 'file 11', decode(repeat(md5('x'), ${(50 * MB) / 16}::int), 'hex'))`
-  await sql`update files set name = 'file one' where id = 1`
-  await sql`select pg_logical_emit_message(true, 'of somebody', repeat('m', ${60 * MB}::int))`
-  await sql`insert into files values (12, 'file 12')`
-  await settled(client)
-  expect(names(client)).toBe(12)
-  expect(JSON.stringify([...client.rows.values()])).toContain('file one')
-  expect(await skipped()).toEqual({ count: 0, recent: [] })
-  expect((await statusOf(edge.url, secret)).diagnostics.counts).toEqual({})
-})
+test.each(['SELECT id, name FROM files', 'SELECT * FROM files'])(
+  '%s: what clients are never sent is never read',
+  async (query) => {
+    const client = await start(query)
+    expect(names(client)).toBe(10)
+    const sql = postgres.sql()
+    // 100 MB of text in one message, and a change that leaves out what did not change.
+    await sql`insert into files values (11, 'file 11', decode(repeat(md5('x'), ${(50 * MB) / 16}::int), 'hex'))`
+    await sql`update files set name = 'file one' where id = 1`
+    await sql`select pg_logical_emit_message(true, 'of somebody', repeat('m', ${60 * MB}::int))`
+    await sql`insert into files values (12, 'file 12')`
+    await settled(client)
+    expect(names(client)).toBe(12)
+    expect(JSON.stringify([...client.rows.values()])).toContain('file one')
+    expect(await skipped()).toEqual({ count: 0, recent: [] })
+    expect((await statusOf(edge.url, secret)).diagnostics.counts).toEqual({})
+  },
+)
 
 test('a row is left out while a value that a query reads is too large, which is reported with its key', async () => {
   await postgres.sql()`update files set note = repeat('n', ${3 * MB}::int) where id = 3`
@@ -93,7 +98,11 @@ test('a row is left out while a value that a query reads is too large, which is 
   await sql`update files set note = 'short' where id = 3`
   await settled(client)
   expect(names(client)).toBe(9)
-  expect((await skipped()).recent[0]).toEqual(['public.files', '["4"]', expect.stringMatching(/column note: the value has 4194304 bytes/)])
+  expect((await skipped()).recent[0]).toEqual([
+    'public.files',
+    '["4"]',
+    expect.stringMatching(/column note: the value has 4194304 bytes/),
+  ])
   // Of the large value nothing is sent this time, and nothing is kept of it.
   await sql`update files set name = 'file four' where id = 4`
   await settled(client)
@@ -152,7 +161,8 @@ test('a row whose values are too large to be kept, updated again and again, keep
       if (client.seen.at(-1) !== 'checkpoint_complete') return
       for (const { id, n, size } of client.rows.values()) {
         seen.add(`${String(id)} ${String(n)}`)
-        if (!written.get(String(id))?.has(`${String(n)} ${String(size)}`)) wrong.push(`${String(id)}: ${String(n)} ${String(size)}`)
+        if (!written.get(String(id))?.has(`${String(n)} ${String(size)}`))
+          wrong.push(`${String(id)}: ${String(n)} ${String(size)}`)
       }
     })
     const began = Date.now()
@@ -169,7 +179,9 @@ test('a row whose values are too large to be kept, updated again and again, keep
     expect(seen.size).toBeGreaterThan(3)
     await settled(client)
     const stored = await sql`select id, n, length(a) + length(b) as size from files order by id`
-    expect([...client.rows.values()].sort((x, y) => Number(x.id) - Number(y.id))).toEqual(stored.map((row) => ({ ...row })))
+    expect([...client.rows.values()].sort((x, y) => Number(x.id) - Number(y.id))).toEqual(
+      stored.map((row) => ({ ...row })),
+    )
     expect(wrong).toEqual([])
   } finally {
     far.close()

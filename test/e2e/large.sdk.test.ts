@@ -47,10 +47,16 @@ afterAll(async () => {
 })
 
 const sums = async (): Promise<{ n: number; prices: number } | undefined> =>
-  (await client.query<{ n: number; prices: number }>('select count(*) as n, sum(round(price * 100)) as prices from items'))[0]
+  (
+    await client.query<{ n: number; prices: number }>(
+      'select count(*) as n, sum(round(price * 100)) as prices from items',
+    )
+  )[0]
 
 const wanted = async (): Promise<{ n: number; prices: number }> => {
-  const [row] = await postgres.sql()<{ n: string; prices: string }[]>`select count(*) as n, sum(round(price * 100)) as prices from items`
+  const [row] = await postgres.sql()<
+    { n: string; prices: string }[]
+  >`select count(*) as n, sum(round(price * 100)) as prices from items`
   return { n: Number(row?.n), prices: Number(row?.prices) }
 }
 
@@ -72,7 +78,12 @@ test(`I8: a transaction of ${IN_ONE_TRANSACTION} rows passes in slices; what the
   const end = client.live<{ n: number }>('select count(*) as n from items', [], (rows) => seen.add(Number(rows[0]?.n)))
   const before = await status()
   await postgres.sql()`insert into items select n, 'item ' || n, n / 100.0 from generate_series(${EXISTING + 1}::int, ${EXISTING + IN_ONE_TRANSACTION}::int) n`
-  await until('the rows', async () => (await sums())?.n === EXISTING + IN_ONE_TRANSACTION, IN_ONE_TRANSACTION / 1_000 + 60, sums)
+  await until(
+    'the rows',
+    async () => (await sums())?.n === EXISTING + IN_ONE_TRANSACTION,
+    IN_ONE_TRANSACTION / 1_000 + 60,
+    sums,
+  )
   end()
   expect(await sums()).toEqual(await wanted())
   const after = await status()

@@ -18,7 +18,13 @@ beforeAll(async () => {
   directory = await temporaryDirectory()
   postgres = await startPostgres()
   await postgres.sql()`create table lists (id text primary key)`
-  const settings = { databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path }
+  const settings = {
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
+  }
   edge = await startEdge({ ...settings, bindings: { MAX_BUCKETS: '2' } })
 })
 afterAll(async () => {

@@ -91,7 +91,11 @@ test('a change of every bucket in one transaction reaches its clients, whole', a
   const bearer = await token(secret, 'user1')
   const write = await requestWriteCheckpoint(edge.url, bearer, 'user1')
   await until('the write checkpoint', async () => (clients[0]?.writeCheckpoint ?? 0n) >= write, 600)
-  await until('every client', async () => clients.every((client) => rowsOf(client.buckets, '[').every((row) => row.n === 1)), 120)
+  await until(
+    'every client',
+    async () => clients.every((client) => rowsOf(client.buckets, '[').every((row) => row.n === 1)),
+    120,
+  )
   const { failingBuckets, diagnostics, held } = await statusOf(edge.url, secret)
   expect([failingBuckets, diagnostics.counts]).toEqual([[], {}])
   // I8: two slices, however many buckets a transaction touches.

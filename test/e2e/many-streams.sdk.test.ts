@@ -59,7 +59,9 @@ test.each([1, 3])(`${STREAMS} streams over %i relays: every one gets every chang
   })
   const streams: Stream[] = []
   try {
-    const before = (await postgres.sql()<{ id: string }[]>`select id::text from items order by items.id`).map(({ id }) => id)
+    const before = (await postgres.sql()<{ id: string }[]>`select id::text from items order by items.id`).map(
+      ({ id }) => id,
+    )
     // The streams of one user go to one relay, and are at most 20.
     const bearers = await Promise.all(Array.from({ length: STREAMS / 10 }, (_, n) => token(secret, `user-${n}`)))
     for (let n = 0; n < STREAMS; n += 100) {
@@ -82,7 +84,9 @@ test.each([1, 3])(`${STREAMS} streams over %i relays: every one gets every chang
       late.push(row?.id ?? '')
       const started = performance.now()
       await until('every stream', async () => streams.every(({ ids }) => ids.at(-1) === late.at(-1)), 120)
-      console.log(`the last of ${STREAMS} streams over ${relays} relays has it after ${(performance.now() - started).toFixed(0)} ms`)
+      console.log(
+        `the last of ${STREAMS} streams over ${relays} relays has it after ${(performance.now() - started).toFixed(0)} ms`,
+      )
     }
     for (const { ids, ended } of streams) {
       expect(ended).toBeNull()

@@ -90,7 +90,9 @@ const textOf = ({ id, name, title }: Record<string, unknown>) => `${String(id)} 
 
 /** What a follower holds, row by row: one that is there twice stands there twice. */
 const held = ({ buckets }: { buckets: Follower['buckets'] }) =>
-  [...buckets.values()].flatMap(({ rows }) => [...rows.values()].map((data) => textOf(JSON.parse(data) as Record<string, unknown>))).sort()
+  [...buckets.values()]
+    .flatMap(({ rows }) => [...rows.values()].map((data) => textOf(JSON.parse(data) as Record<string, unknown>)))
+    .sort()
 
 const shown = async () => {
   const rows = await sdk.getAll<Record<string, unknown>>(
@@ -108,7 +110,12 @@ async function truth(): Promise<{ all: string[]; mine: string[] }> {
   return { all: [...mine, ...rest].map(textOf).sort(), mine: mine.map(textOf).sort() }
 }
 
-const state = async () => ({ lines: lines.state, direct: direct.state, sdk: sdk.currentStatus, status: await statusOf(edge.url, secret) })
+const state = async () => ({
+  lines: lines.state,
+  direct: direct.state,
+  sdk: sdk.currentStatus,
+  status: await statusOf(edge.url, secret),
+})
 
 /** Until the line follower has everything that was committed before. */
 async function settled(client = lines, clientId = 'lines'): Promise<void> {
@@ -121,7 +128,12 @@ async function settled(client = lines, clientId = 'lines'): Promise<void> {
  */
 async function writesOnDevice(id: string): Promise<void> {
   await sdk.execute("INSERT INTO lists (id, name, owner_id) VALUES (?, 'of the device', 'alice')", [id])
-  await until('the upload', async () => (await postgres.sql()`select 1 from lists where id = ${id}`).length > 0, 30, state)
+  await until(
+    'the upload',
+    async () => (await postgres.sql()`select 1 from lists where id = ${id}`).length > 0,
+    30,
+    state,
+  )
 }
 
 /**
@@ -273,7 +285,12 @@ test('back at the older release: what it had written itself is right; rows that 
   expect(wrong(held(lines), all)).toEqual({ more: twice, less: [] })
   expect(wrong(await newcomer(), all)).toEqual({ more: twice, less: [] })
   // Of two versions an SDK shows the newer one.
-  await until('the SDK', async () => JSON.stringify(wrong(await shown(), all)) === JSON.stringify({ more: kept, less: [] }), 30, state)
+  await until(
+    'the SDK',
+    async () => JSON.stringify(wrong(await shown(), all)) === JSON.stringify({ more: kept, less: [] }),
+    30,
+    state,
+  )
   expect(lines.problems).toEqual([])
   // The number of a client that had never written before this release is not announced: its SDK waits until it writes
   // again.

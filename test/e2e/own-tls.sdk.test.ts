@@ -31,13 +31,16 @@ test.each(WAYS)(
     }
     const sql = () => postgres.sql()
     const sessions = async () =>
-      (await sql()`SELECT s.ssl, s.version FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE usename = 'pool'`).map((row) => ({
+      (
+        await sql()`SELECT s.ssl, s.version FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE usename = 'pool'`
+      ).map((row) => ({
         ...row,
       }))
     const refused = (message: RegExp) =>
       docs.until(
         'the refusal',
-        ({ state, error }) => state === 'refused' && error?.code === 'ROCKPOOL_SOURCE_TLS' && message.test(error.message),
+        ({ state, error }) =>
+          state === 'refused' && error?.code === 'ROCKPOOL_SOURCE_TLS' && message.test(error.message),
       )
     try {
       await sql().unsafe(`CREATE ROLE pool LOGIN SUPERUSER REPLICATION PASSWORD '${PASSWORD}'`)

@@ -35,7 +35,8 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i for tests', (version) => {
   })
 
   test('goes back to a saved copy: same system, older rows', async () => {
-    const system = async () => (await server.sql()`SELECT system_identifier::text AS id FROM pg_control_system()`)[0]?.id
+    const system = async () =>
+      (await server.sql()`SELECT system_identifier::text AS id FROM pg_control_system()`)[0]?.id
     const before = await system()
     const saved = await server.saveData()
     await server.sql()`INSERT INTO t VALUES (2)`

@@ -13,7 +13,13 @@ beforeAll(async () => {
   const syncConfig = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id FROM lists WHERE\n'
   // Nothing listens there: what is refused is refused before the database matters.
   const databaseUrl = 'postgres://nobody:secret@127.0.0.1:1/none'
-  edge = await startEdge({ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path })
+  edge = await startEdge({
+    databaseUrl,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
+  })
 })
 
 afterAll(async () => {
@@ -49,7 +55,11 @@ describe('bad tokens', () => {
     ['another form of header', async () => 'Basic abc', 'PSYNC_S2106'],
     ['not a JWT', async () => 'Token abc', 'PSYNC_S2101'],
     ['no subject', async () => `Token ${await signed({})}`, 'PSYNC_S2101'],
-    ['signed by somebody else', async () => `Token ${await signed({ sub: 'a' }, 60, AUDIENCE, Buffer.alloc(32, 1))}`, 'PSYNC_S2102'],
+    [
+      'signed by somebody else',
+      async () => `Token ${await signed({ sub: 'a' }, 60, AUDIENCE, Buffer.alloc(32, 1))}`,
+      'PSYNC_S2102',
+    ],
     ['expired', async () => `Token ${await signed({ sub: 'a' }, -120)}`, 'PSYNC_S2103'],
     ['lives too long', async () => `Token ${await signed({ sub: 'a' }, 90_000)}`, 'PSYNC_S2104'],
     ['for another audience', async () => `Token ${await signed({ sub: 'a' }, 60, 'other')}`, 'PSYNC_S2105'],
@@ -139,7 +149,10 @@ describe('bad bodies and paths', () => {
     expect(await read(`/write-checkpoint2.json?client_id=${long}`, { headers })).toEqual([400, 'PSYNC_S2001'])
     expect(await read(`/${long}`, { headers })).toEqual([404, 'PSYNC_S2002'])
     expect(await read('/status', { headers: { authorization: `Token ${long}` } })).toEqual([401, 'PSYNC_S2101'])
-    expect(await stream(headers, `{"parameters":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`)).toEqual([400, 'PSYNC_S2001'])
+    expect(await stream(headers, `{"parameters":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`)).toEqual([
+      400,
+      'PSYNC_S2001',
+    ])
   })
 
   test('a database that is down is a 503 with a code for a request of a write checkpoint', async () => {
@@ -151,7 +164,8 @@ describe('bad bodies and paths', () => {
   })
 
   test('the probes answer', async () => {
-    for (const probe of ['startup', 'liveness', 'readiness']) expect((await fetch(`${edge.url}/probes/${probe}`)).status).toBe(200)
+    for (const probe of ['startup', 'liveness', 'readiness'])
+      expect((await fetch(`${edge.url}/probes/${probe}`)).status).toBe(200)
   })
 })
 

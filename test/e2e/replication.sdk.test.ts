@@ -16,13 +16,17 @@ const runs = given
   : [...SEEDS.map((seed) => ({ seed, steps: STEPS })), ...FAILED]
 
 for (const { seed, steps } of runs) {
-  test(`seed ${seed}: ${steps} steps, and every bucket has the rows of plain SQL`, { timeout: 600_000 + steps * 1_000 }, async () => {
-    const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined
-    const rate = Number(process.env.ROCKPOOL_FAULTS ?? 0)
-    const report = await run({ seed, steps, ...(rate > 0 ? { faults: { rate } } : {}), ...(log ? { log } : {}) })
-    expect(report.steps).toBe(steps)
-    expect(report.checkpoints).toBeGreaterThan(steps / 20)
-    expect(report.refused).toBeLessThan(steps / 2)
-    console.log(JSON.stringify({ ...report, encryption: [...report.encryption], faults: [...report.faults] }))
-  })
+  test(
+    `seed ${seed}: ${steps} steps, and every bucket has the rows of plain SQL`,
+    { timeout: 600_000 + steps * 1_000 },
+    async () => {
+      const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined
+      const rate = Number(process.env.ROCKPOOL_FAULTS ?? 0)
+      const report = await run({ seed, steps, ...(rate > 0 ? { faults: { rate } } : {}), ...(log ? { log } : {}) })
+      expect(report.steps).toBe(steps)
+      expect(report.checkpoints).toBeGreaterThan(steps / 20)
+      expect(report.refused).toBeLessThan(steps / 2)
+      console.log(JSON.stringify({ ...report, encryption: [...report.encryption], faults: [...report.faults] }))
+    },
+  )
 }

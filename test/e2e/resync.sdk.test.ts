@@ -44,10 +44,9 @@ async function fill(server: TestPostgres): Promise<void> {
 
 type Row = [id: string, title: string]
 const truthOf = async (server: TestPostgres): Promise<Row[]> =>
-  (await server.sql()<{ id: string; title: string }[]>`select id, title from todos order by id collate "C"`).map(({ id, title }) => [
-    id,
-    title,
-  ])
+  (await server.sql()<{ id: string; title: string }[]>`select id, title from todos order by id collate "C"`).map(
+    ({ id, title }) => [id, title],
+  )
 const held = (): Row[] =>
   rowsOf(follower.buckets, '#all[')
     .map(({ id, title }): Row => [String(id), String(title)])
@@ -81,7 +80,10 @@ async function downloaded(): Promise<number> {
 function differing(before: readonly Row[], after: readonly Row[]): number {
   const then = new Map(before)
   const now = new Map(after)
-  return [...now].filter(([id, title]) => then.get(id) !== title).length + [...then.keys()].filter((id) => !now.has(id)).length
+  return (
+    [...now].filter(([id, title]) => then.get(id) !== title).length +
+    [...then.keys()].filter((id) => !now.has(id)).length
+  )
 }
 
 /** Both clients get exactly what differs between the two states of the database. */
@@ -93,7 +95,11 @@ async function gets(work: () => Promise<TestPostgres | void>): Promise<number> {
   const ops = differing(before, held())
   const { checkpoint, diagnostics } = await statusOf(edge.url, secret)
   expect(diagnostics.counts.ROCKPOOL_RESYNC).toBeGreaterThan(0)
-  expect([follower.received - counted[0], (await downloaded()) - counted[1], checkpoint - counted[2]]).toEqual([ops, ops, ops])
+  expect([follower.received - counted[0], (await downloaded()) - counted[1], checkpoint - counted[2]]).toEqual([
+    ops,
+    ops,
+    ops,
+  ])
   return ops
 }
 
@@ -109,7 +115,10 @@ function* changes(seed: number): Generator<string> {
 }
 
 const slotFree = () =>
-  until('the slot to be free', async () => (await postgres.sql()`select 1 from pg_replication_slots where active`).length === 0)
+  until(
+    'the slot to be free',
+    async () => (await postgres.sql()`select 1 from pg_replication_slots where active`).length === 0,
+  )
 
 beforeAll(async () => {
   directory = await temporaryDirectory()
@@ -152,9 +161,18 @@ test('a resync that is interrupted by kills and cuts: each difference is one op 
     await postgres.sql()`select pg_drop_replication_slot('rockpool')`
     await postgres.sql()`update todos set title = title || '.' where id like 't1%'`
     await postgres.sql()`delete from todos where id like 't19%'`
-    const faults = { seed: 3, eager: 1, points: ['read.apply', 'read.marked', 'batch.rows', 'append.answer'], kinds: ['abort', 'drop'] }
+    const faults = {
+      seed: 3,
+      eager: 1,
+      points: ['read.apply', 'read.marked', 'batch.rows', 'append.answer'],
+      kinds: ['abort', 'drop'],
+    }
     await start(postgres.url, { FAULTS: JSON.stringify(faults) })
-    await until('it to begin', async () => (await statusOf(edge.url, secret)).diagnostics.counts.ROCKPOOL_RESYNC === 1, 60)
+    await until(
+      'it to begin',
+      async () => (await statusOf(edge.url, secret)).diagnostics.counts.ROCKPOOL_RESYNC === 1,
+      60,
+    )
     await edge.kill9()
   })
   expect(ops).toBeGreaterThan(1_000)
@@ -192,7 +210,9 @@ test('another cluster at the address: only differences are sent, and nothing for
     })
     expect(ops).toBe(3)
     const { diagnostics } = await statusOf(edge.url, secret)
-    expect(diagnostics.recent.map(({ reason }) => reason)).toContainEqual(expect.stringContaining('this is another database server'))
+    expect(diagnostics.recent.map(({ reason }) => reason)).toContainEqual(
+      expect.stringContaining('this is another database server'),
+    )
     const { verify } = await new Operator(() => edge.url, secret).verify()
     expect([verify.state, verify.found]).toEqual(['done', 0])
   } finally {

@@ -16,7 +16,8 @@ const MARK = 'Marked0Secret'
 const OPERATORS = 'rockpool-operators'
 /** 32 bytes as base64url, whose text contains the mark. */
 const marked = (name: string): string => `${MARK}${name.replace(/[^A-Z]/g, '')}`.padEnd(43, 'A')
-const keySet = (name: string): string => JSON.stringify({ keys: [{ kty: 'oct', kid: name, alg: 'HS256', k: marked(name) }] })
+const keySet = (name: string): string =>
+  JSON.stringify({ keys: [{ kty: 'oct', kid: name, alg: 'HS256', k: marked(name) }] })
 const SYNC_CONFIG = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, title FROM items\n'
 
 let postgres: TestPostgres
@@ -59,7 +60,10 @@ const user = () => token(marked('JWT_SECRET'), 'alice', 600, {}, AUDIENCE)
  */
 async function places(
   bindings: Record<string, string>,
-  visit: (ask: (path: string, bearer: string, init?: RequestInit) => Promise<string>, answers: string[]) => Promise<void>,
+  visit: (
+    ask: (path: string, bearer: string, init?: RequestInit) => Promise<string>,
+    answers: string[],
+  ) => Promise<void>,
 ): Promise<{ found: string[]; stored: Buffer[]; answers: string[] }> {
   const directory = await temporaryDirectory()
   const answers: string[] = []
@@ -92,15 +96,23 @@ async function places(
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
   const stored = await Promise.all(files.map((file) => readFile(file)))
   const raw = Object.values(right()).flatMap((value) => value.match(/[\w-]{43}/g) ?? [])
-  const forms = [MARK, ...raw.flatMap((text) => [Buffer.from(text, 'base64url'), Buffer.from(text, 'base64url').toString('hex')])]
+  const forms = [
+    MARK,
+    ...raw.flatMap((text) => [Buffer.from(text, 'base64url'), Buffer.from(text, 'base64url').toString('hex')]),
+  ]
   const hasMark = (bytes: Buffer) => forms.some((form) => bytes.includes(form))
-  const found = [...answers.filter((text) => hasMark(Buffer.from(text))), ...files.filter((_, i) => hasMark(stored[i] ?? Buffer.alloc(0)))]
+  const found = [
+    ...answers.filter((text) => hasMark(Buffer.from(text))),
+    ...files.filter((_, i) => hasMark(stored[i] ?? Buffer.alloc(0))),
+  ]
   await directory.remove()
   return { found, stored, answers }
 }
 
 test('every secret setting has a marked value here', () => {
-  const secrets = Object.entries<Setting<unknown>>(SETTINGS).flatMap(([name, { scope }]) => (scope === 'secret' ? [name] : []))
+  const secrets = Object.entries<Setting<unknown>>(SETTINGS).flatMap(([name, { scope }]) =>
+    scope === 'secret' ? [name] : [],
+  )
   expect([Object.keys(right()).sort(), Object.keys(wrong()).sort()]).toEqual([secrets.sort(), secrets.sort()])
 })
 
@@ -115,7 +127,14 @@ test('the secrets of a deployment are in no answer, in no line of the log, and i
 })
 
 test('the secrets of a tenant of the Directory are stored in no readable form, and neither is the key', async () => {
-  const { TENANT_KEYS = '', OPERATOR_KEYS = '', DATABASE_URL = '', JWT_SECRET = '', JWT_KEYS = '', SUPABASE_JWT_SECRET = '' } = right()
+  const {
+    TENANT_KEYS = '',
+    OPERATOR_KEYS = '',
+    DATABASE_URL = '',
+    JWT_SECRET = '',
+    JWT_KEYS = '',
+    SUPABASE_JWT_SECRET = '',
+  } = right()
   const { found, stored } = await places({ TENANT_KEYS, OPERATOR_KEYS }, async (ask) => {
     const made = await ask('/admin/tenants/acme', await operator(), {
       method: 'PUT',
@@ -127,7 +146,9 @@ test('the secrets of a tenant of the Directory are stored in no readable form, a
     })
     expect(made).toMatch(/^\S+ 201 /)
     await until('the tenant', async () => / 200 /.test(await ask('/t/acme/buckets', await user())))
-    await until('the first checkpoint', async () => /"checkpoint":[1-9]/.test(await ask('/t/acme/status', await operator())))
+    await until('the first checkpoint', async () =>
+      /"checkpoint":[1-9]/.test(await ask('/t/acme/status', await operator())),
+    )
     await ask('/admin/tenants/acme', await operator())
     await ask('/admin/audit', await operator())
   })
@@ -144,7 +165,9 @@ test.each(['DATABASE_URL', 'JWT_SECRET', 'JWT_KEYS', 'OPERATOR_KEYS', 'SUPABASE_
       await until('the problem', async () => {
         await ask('/status', await operator())
         await ask('/buckets', await user())
-        return seen.some((text) => new RegExp(name === 'DATABASE_URL' ? 'ROCKPOOL_SOURCE_SETTINGS' : `${name}`).test(text))
+        return seen.some((text) =>
+          new RegExp(name === 'DATABASE_URL' ? 'ROCKPOOL_SOURCE_SETTINGS' : `${name}`).test(text),
+        )
       })
     })
     expect(found).toEqual([])

@@ -103,7 +103,10 @@ describe('idle', () => {
     await postgres.sql()`insert into docs values (500)`
     const found = await docs.until('the change', ({ checkpoint }) => checkpoint > third.checkpoint)
     expect(found.checkpoint - third.checkpoint).toBe(1)
-    await docs.until('polls from the beginning', ({ session }) => session.since === null && session.idlePolls <= third.session.idlePolls)
+    await docs.until(
+      'polls from the beginning',
+      ({ session }) => session.since === null && session.idlePolls <= third.session.idlePolls,
+    )
   })
 
   test('idle, live, idle: a client wakes it at once, however far the next poll is; a cron trigger does not', async () => {
@@ -127,7 +130,10 @@ describe('idle', () => {
     // Somebody who waits for a write checkpoint waits for a session.
     await postgres.sql()`insert into docs values (700)`
     await requestWriteCheckpoint(docs.edge.url, await token(docs.secret, 'alice'), 'c1')
-    const woken = await docs.until('the change', ({ checkpoint, session }) => checkpoint >= again.checkpoint + 2 && session.since === null)
+    const woken = await docs.until(
+      'the change',
+      ({ checkpoint, session }) => checkpoint >= again.checkpoint + 2 && session.since === null,
+    )
     // The row, and the mailbox.
     expect([woken.checkpoint - again.checkpoint, woken.session.count]).toEqual([2, 2])
   })
@@ -155,7 +161,9 @@ describe('a session that fails', () => {
     // What was is kept.
     expect(works.diagnostics.counts.ROCKPOOL_SOURCE_UNREACHABLE).toBeGreaterThanOrEqual(3)
     expect(works.diagnostics.counts.ROCKPOOL_RESYNC).toBeUndefined()
-    expect(works.diagnostics.recent.some((each) => each.code === 'ROCKPOOL_SOURCE_UNREACHABLE' && each.reason.length > 10)).toBe(true)
+    expect(
+      works.diagnostics.recent.some((each) => each.code === 'ROCKPOOL_SOURCE_UNREACHABLE' && each.reason.length > 10),
+    ).toBe(true)
   })
 
   test('wrong settings are refused by name, and the status can still be asked for', async () => {
@@ -178,9 +186,13 @@ test('a replicator that restarted because storing a batch failed says why', asyn
 })
 
 test('rows of a table without an id are in no bucket, which is reported once for the table', async () => {
-  await postgres.sql().unsafe('create table pairs (a int, b int, primary key (a, b)); insert into pairs values (1, 1), (1, 2), (2, 1)')
+  await postgres
+    .sql()
+    .unsafe('create table pairs (a int, b int, primary key (a, b)); insert into pairs values (1, 1), (1, 2), (2, 1)')
   const query = '      - SELECT * FROM docs\n      - SELECT * FROM pairs\n'
-  await docs.start({ syncConfig: `config: {edition: 3}\nstreams:\n  all:\n    auto_subscribe: true\n    queries:\n${query}` })
+  await docs.start({
+    syncConfig: `config: {edition: 3}\nstreams:\n  all:\n    auto_subscribe: true\n    queries:\n${query}`,
+  })
   await docs.connect()
   await docs.exact()
   await postgres.sql()`insert into pairs values (2, 2)`
@@ -193,15 +205,25 @@ test('rows of a table without an id are in no bucket, which is reported once for
 
 test('problems are kept over a restart, for operators only', async () => {
   const keys = `json_keys(iif(n = 7, '[]', '{}'))`
-  await docs.start({ syncConfig: `bucket_definitions:\n  all:\n    data:\n      - SELECT id, n, ${keys} AS keys FROM docs\n` })
+  await docs.start({
+    syncConfig: `bucket_definitions:\n  all:\n    data:\n      - SELECT id, n, ${keys} AS keys FROM docs\n`,
+  })
   await docs.connect()
   await postgres.sql()`update docs set n = 7 where id in (3, 4)`
   const { diagnostics } = await docs.until('the rows', (status) => status.diagnostics.counts.ROCKPOOL_ROW_SKIPPED === 2)
   expect(diagnostics.recent).toMatchObject([
-    { code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.docs', key: '["4"]', reason: expect.stringMatching(/not a JSON object/), count: 1 },
+    {
+      code: 'ROCKPOOL_ROW_SKIPPED',
+      table: 'public.docs',
+      key: '["4"]',
+      reason: expect.stringMatching(/not a JSON object/),
+      count: 1,
+    },
     { code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.docs', key: '["3"]' },
   ])
-  const plain = await fetch(`${docs.edge.url}/status`, { headers: { authorization: `Token ${await token(docs.secret, 'anybody')}` } })
+  const plain = await fetch(`${docs.edge.url}/status`, {
+    headers: { authorization: `Token ${await token(docs.secret, 'anybody')}` },
+  })
   // Neither rows nor tables, nor that there was a problem.
   const { data }: { data: object } = await plain.json()
   expect(Object.keys(data)).toEqual(['state', 'checkpoint', 'plan', 'lagBytes', 'comparing'])

@@ -38,7 +38,8 @@ afterEach(async () => {
 })
 
 const throughProxy = () => postgres.url.replace(`:${postgres.port}/`, `:${proxy.port}/`)
-const counts = ({ diagnostics }: ReplicatorStatus, ...codes: DiagnosticCode[]) => codes.map((code) => diagnostics.counts[code] ?? 0)
+const counts = ({ diagnostics }: ReplicatorStatus, ...codes: DiagnosticCode[]) =>
+  codes.map((code) => diagnostics.counts[code] ?? 0)
 const reasons = ({ diagnostics }: ReplicatorStatus, code: DiagnosticCode) =>
   diagnostics.recent.filter((each) => each.code === code).map((each) => each.reason)
 
@@ -51,7 +52,8 @@ async function startLive(options: Parameters<DocsClient['start']>[0] = {}): Prom
 /** WAL of tables that nobody follows. */
 async function writeWal(megabytes: number): Promise<void> {
   const sql = postgres.sql()
-  for (let i = 0; i < megabytes / 10; i++) await sql`insert into other (v) select repeat(md5(n::text), 32) from generate_series(1, 9000) n`
+  for (let i = 0; i < megabytes / 10; i++)
+    await sql`insert into other (v) select repeat(md5(n::text), 32) from generate_series(1, 9000) n`
   await sql`truncate other`
 }
 async function untilFree(): Promise<void> {
@@ -136,7 +138,9 @@ describe('the slot', () => {
     expect(counts(after, 'ROCKPOOL_RESYNC', 'ROCKPOOL_SLOT_LOST')).toEqual([1, 1])
     const why = ' (wal_removed: it kept more WAL than max_slot_wal_keep_size allows)'
     // 17 and newer say it.
-    expect(reasons(after, 'ROCKPOOL_SLOT_LOST')).toEqual([`rockpool: Postgres invalidated the slot${postgres.version < 17 ? '' : why}`])
+    expect(reasons(after, 'ROCKPOOL_SLOT_LOST')).toEqual([
+      `rockpool: Postgres invalidated the slot${postgres.version < 17 ? '' : why}`,
+    ])
     // It was never "refused": that would say that somebody must do something.
     expect(counts(after, 'ROCKPOOL_SOURCE_SETTINGS')).toEqual([0])
   })
@@ -201,7 +205,11 @@ describe('WAL', () => {
     await startLive()
     const sql = postgres.sql()
     const kept = async () =>
-      Number((await sql`select pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn) as lag from pg_replication_slots`)[0]?.lag)
+      Number(
+        (
+          await sql`select pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn) as lag from pg_replication_slots`
+        )[0]?.lag,
+      )
     const before = await docs.status()
     await writeWal(70)
     while ((await kept()) > 20 * MB) await setTimeout(50)
@@ -210,7 +218,8 @@ describe('WAL', () => {
     const url = postgres.urlOf({ database: 'elsewhere' })
     const elsewhere = postgresJs(url, { max: 1 })
     await elsewhere`create table t (v text)`
-    for (let i = 0; i < 8; i++) await elsewhere`insert into t select repeat(md5(n::text), 32) from generate_series(1, 9000) n`
+    for (let i = 0; i < 8; i++)
+      await elsewhere`insert into t select repeat(md5(n::text), 32) from generate_series(1, 9000) n`
     await elsewhere.end()
     await sql`drop database elsewhere`
     while ((await kept()) > 20 * MB) await setTimeout(50)
@@ -231,7 +240,9 @@ describe('WAL', () => {
     await docs.exact()
     const after = await docs.until('the slot to be read', ({ slot }) => slot?.level === 'ok')
     expect(counts(after, 'ROCKPOOL_WAL_KEPT', 'ROCKPOOL_WAL_DROPPED', 'ROCKPOOL_RESYNC')).toEqual([1, 0, 0])
-    expect(reasons(after, 'ROCKPOOL_WAL_KEPT')[0]).toMatch(/^the slot keeps \d+ MB of WAL .*more than WAL_KEEP_GB \(0.08 GB\)/)
+    expect(reasons(after, 'ROCKPOOL_WAL_KEPT')[0]).toMatch(
+      /^the slot keeps \d+ MB of WAL .*more than WAL_KEEP_GB \(0.08 GB\)/,
+    )
   })
 
   test('with the policy `drop-and-resync` a slot that keeps more than allowed is dropped, and everything is compared', async () => {
@@ -259,7 +270,10 @@ describe('WAL', () => {
     const sql = postgres.sql()
     await sql`delete from docs where id <= 10`
     await writeWal(100)
-    await docs.start({ bindings, syncConfig: 'bucket_definitions:\n  all:\n    data:\n      - SELECT id FROM docs WHERE\n' })
+    await docs.start({
+      bindings,
+      syncConfig: 'bucket_definitions:\n  all:\n    data:\n      - SELECT id FROM docs WHERE\n',
+    })
     await docs.until('the slot to be dropped', (status) => counts(status, 'ROCKPOOL_WAL_DROPPED')[0] === 1)
     await docs.exact()
     await sql`delete from docs where id <= 20`
@@ -295,7 +309,10 @@ describe('WAL', () => {
     await open`begin`
     await open`insert into docs values (1000)`
     await writeWal(100)
-    const waiting = await docs.until('the slot to be dropped', (status) => counts(status, 'ROCKPOOL_WAL_DROPPED')[0] === 1)
+    const waiting = await docs.until(
+      'the slot to be dropped',
+      (status) => counts(status, 'ROCKPOOL_WAL_DROPPED')[0] === 1,
+    )
     expect(waiting.state).not.toBe('refused')
     await open`commit`
     open.release()

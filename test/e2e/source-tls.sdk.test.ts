@@ -94,7 +94,12 @@ async function refused(folder: string, query: string, code: string, message: Reg
 }
 
 test('a new deployment is refused, unless it says that it wants no TLS', async () => {
-  await refused('new', '', 'ROCKPOOL_SOURCE_SETTINGS', /offers no TLS, and the database URL requires it \(sslmode=verify-full\)/)
+  await refused(
+    'new',
+    '',
+    'ROCKPOOL_SOURCE_SETTINGS',
+    /offers no TLS, and the database URL requires it \(sslmode=verify-full\)/,
+  )
   await refused('new', 'sslmode=prefer', 'ROCKPOOL_SETTINGS', /Write sslmode=verify-full, or sslmode=disable/)
   await live('new', 'sslmode=disable', 'not told')
   expect(source('new').tls).toBe(true)
@@ -115,5 +120,10 @@ test('the same with sslmode=prefer; an explicit mode holds from then on', async 
   await live('older', 'sslmode=prefer', 'told')
   forget('older')
   await live('older', 'sslmode=disable', 'not told')
-  await refused('older', 'sslmode=prefer', 'ROCKPOOL_SETTINGS', /sslmode=prefer lets an attacker in between turn TLS off/)
+  await refused(
+    'older',
+    'sslmode=prefer',
+    'ROCKPOOL_SETTINGS',
+    /sslmode=prefer lets an attacker in between turn TLS off/,
+  )
 })

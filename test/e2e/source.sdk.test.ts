@@ -8,7 +8,8 @@ import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../suppor
 // What Postgres does to tables, and what clients hold afterwards.
 
 const secret = newSecret()
-const config = (...queries: string[]) => `bucket_definitions:\n  all:\n    data:\n${queries.map((query) => `      - ${query}\n`).join('')}`
+const config = (...queries: string[]) =>
+  `bucket_definitions:\n  all:\n    data:\n${queries.map((query) => `      - ${query}\n`).join('')}`
 let postgres: TestPostgres
 let edge: Edge
 let client: SyncDatabase
@@ -152,7 +153,9 @@ describe('changes', () => {
     const { skippedRows } = await status()
     expect(skippedRows.count).toBe(1)
     expect(skippedRows.recent[0]).toMatchObject({ table: 'public.docs', key: '["60"]' })
-    const plain = await fetch(`${edge.url}/status`, { headers: { authorization: `Token ${await token(secret, 'anybody')}` } })
+    const plain = await fetch(`${edge.url}/status`, {
+      headers: { authorization: `Token ${await token(secret, 'anybody')}` },
+    })
     expect(await plain.text()).not.toContain('["60"]')
     await sql`update docs set body = 'short' where id = 60`
     await exact()
@@ -166,7 +169,10 @@ describe('the source is not what it was', () => {
     await exact()
     await edge.dispose()
     const sql = postgres.sql()
-    await until('the slot to be free', async () => (await sql`select 1 from pg_replication_slots where active`).length === 0)
+    await until(
+      'the slot to be free',
+      async () => (await sql`select 1 from pg_replication_slots where active`).length === 0,
+    )
     await sql`select pg_drop_replication_slot('rockpool')`
     await sql`delete from docs where id % 3 = 0`
     await sql`update docs set title = 'changed meanwhile' where id % 5 = 0`
@@ -190,7 +196,9 @@ describe('the source is not what it was', () => {
     await exact()
     const { state, refusedTables, error } = await status()
     expect([state, error]).toEqual(['live', null])
-    expect(refusedTables).toMatchObject([{ table: 'public.nokey', reason: expect.stringContaining('it has no primary key') }])
+    expect(refusedTables).toMatchObject([
+      { table: 'public.nokey', reason: expect.stringContaining('it has no primary key') },
+    ])
   })
 
   test('a table that is created again under the same name, and an added column', async () => {
@@ -214,7 +222,8 @@ test('a new sync config is copied while the old one serves; unchanged definition
   await postgres.sql()`insert into tags values (1, 'a'), (2, 'b')`
   await edge.dispose()
   await start(
-    config('SELECT id, title, body, n FROM docs') + `  tags:\n    data:\n      - SELECT doc || '/' || name AS id, doc, name FROM tags\n`,
+    config('SELECT id, title, body, n FROM docs') +
+      `  tags:\n    data:\n      - SELECT doc || '/' || name AS id, doc, name FROM tags\n`,
   )
   await until('the new rows', async () => (await client.query('select 1 from tags')).length === 2)
   await exact()

@@ -39,7 +39,8 @@ async function free(): Promise<void> {
 /** What was found last is not answered any more. */
 const forgotten = () => setTimeout(LOOK_FRESH_MS + 50)
 
-const asked = async () => (await new Operator(() => docs.edge.url, docs.secret).ask<OperatorStatus>('GET', 'status')).data
+const asked = async () =>
+  (await new Operator(() => docs.edge.url, docs.secret).ask<OperatorStatus>('GET', 'status')).data
 
 async function command(...args: string[]): Promise<{ code: number | null; report: Report }> {
   const ROCKPOOL_TOKEN = await token(docs.secret, 'ops', 60, { operator: true }, AUDIENCE)
@@ -55,8 +56,18 @@ test('an idle replicator is looked at without being woken, once for all who ask'
   const before = await docs.status()
   expect(before.source.look).toBeNull()
   const { code, report } = await command()
-  expect([code, report.problems, report.replication.state, report.tables.followed, report.config?.number]).toEqual([0, [], 'idle', 1, 1])
-  expect(report.source).toMatchObject({ host: `127.0.0.1:${postgres.port}`, reachable: true, version: expect.stringMatching(/^18\./) })
+  expect([code, report.problems, report.replication.state, report.tables.followed, report.config?.number]).toEqual([
+    0,
+    [],
+    'idle',
+    1,
+    1,
+  ])
+  expect(report.source).toMatchObject({
+    host: `127.0.0.1:${postgres.port}`,
+    reachable: true,
+    version: expect.stringMatching(/^18\./),
+  })
   expect(report.slot).toMatchObject({ name: 'rockpool', walStatus: 'reserved', limitBytes: 10 * 1024 ** 3 })
   // One bucket with everything in it.
   expect([report.buckets, report.streams]).toEqual([1, 0])
@@ -73,7 +84,9 @@ test('Postgres that was stopped since is told now, and not with the next poll', 
   await postgres.stopServer()
   const { code, report } = await command()
   expect([code, report.replication.state, report.source.reachable]).toEqual([1, 'idle', false])
-  expect(report.problems).toMatchObject([{ code: 'ROCKPOOL_SOURCE_UNREACHABLE', next: expect.stringContaining('is Postgres up') }])
+  expect(report.problems).toMatchObject([
+    { code: 'ROCKPOOL_SOURCE_UNREACHABLE', next: expect.stringContaining('is Postgres up') },
+  ])
   await postgres.startServer()
 })
 
@@ -102,7 +115,12 @@ test('so is a slot that was dropped; who watches changes nothing, and the next s
   await docs.exact()
   await forgotten()
   const live = await asked()
-  expect([live.state, live.source.look?.problem, live.slot?.name, live.openStreams]).toEqual(['live', null, 'rockpool', 1])
+  expect([live.state, live.source.look?.problem, live.slot?.name, live.openStreams]).toEqual([
+    'live',
+    null,
+    'rockpool',
+    1,
+  ])
   // Those of the session, two for statements and the stream: none was opened for the look.
   expect((await connections()).length).toBeLessThanOrEqual(3)
 })

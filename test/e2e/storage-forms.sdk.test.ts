@@ -44,7 +44,10 @@ async function start(): Promise<void> {
 }
 
 /** The process ends in the middle of whatever it does, and the other release takes its storage. */
-async function turn(to: typeof release = release === 'older' ? 'this' : 'older', meanwhile = async () => {}): Promise<void> {
+async function turn(
+  to: typeof release = release === 'older' ? 'this' : 'older',
+  meanwhile = async () => {},
+): Promise<void> {
   process.kill(edge.pid(), 'SIGKILL')
   await edge.dispose()
   await meanwhile()
@@ -54,7 +57,9 @@ async function turn(to: typeof release = release === 'older' ? 'this' : 'older',
 
 const status = (): Promise<ReplicatorStatus> => statusOf(edge.url, secret)
 const truth = async () => {
-  const rows = await postgres.sql()<{ id: number; n: number; big: string }[]>`select id, n, md5(big) as big from docs order by id`
+  const rows = await postgres.sql()<
+    { id: number; n: number; big: string }[]
+  >`select id, n, md5(big) as big from docs order by id`
   return rows.map(({ id, n, big }) => `${id} ${n} ${big}`)
 }
 async function held(): Promise<string[]> {
@@ -63,7 +68,10 @@ async function held(): Promise<string[]> {
   )
   return rows
     .sort((a, b) => Number(a.id) - Number(b.id))
-    .map(({ id, n, big }) => `${String(id)} ${String(n)} ${big === null ? 'null' : createHash('md5').update(String(big)).digest('hex')}`)
+    .map(
+      ({ id, n, big }) =>
+        `${String(id)} ${String(n)} ${big === null ? 'null' : createHash('md5').update(String(big)).digest('hex')}`,
+    )
 }
 async function inStep(): Promise<void> {
   const wanted = JSON.stringify(await truth())
@@ -97,7 +105,9 @@ beforeAll(async () => {
   const sql = postgres.sql()
   await sql`create table docs (id int primary key, n int not null, big text)`
   await sql`alter table docs alter big set storage external`
-  await sql.unsafe(`insert into docs select id, 0, case when id <= 50 then ${BIG} end from generate_series(1, ${ROWS}) id`)
+  await sql.unsafe(
+    `insert into docs select id, 0, case when id <= 50 then ${BIG} end from generate_series(1, ${ROWS}) id`,
+  )
   release = 'older'
   await start()
   client = new Follower({ url: edge.url, token: () => token(secret, 'alice'), clientId: 'forms' })

@@ -19,7 +19,11 @@ let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let mismatches = 0
 
 /** Starts the edge and a client whose tables are `tables`: name → columns. */
-async function start(queries: readonly string[], tables: Record<string, readonly string[]>, publication?: string): Promise<void> {
+async function start(
+  queries: readonly string[],
+  tables: Record<string, readonly string[]>,
+  publication?: string,
+): Promise<void> {
   mismatches = 0
   const syncConfig = `bucket_definitions:\n  all:\n    data:\n${queries.map((query) => `      - ${query}\n`).join('')}`
   edge = await startEdge({
@@ -165,7 +169,9 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
         // With the rows of before taken out.
         await until('the copy to be over', async () => {
           const { copy, pendingBatches } = await status()
-          const [{ n } = { n: '' }] = await client.query<{ n: string }>("select count(*) as n from docs where title = 'behind the change'")
+          const [{ n } = { n: '' }] = await client.query<{ n: string }>(
+            "select count(*) as n from docs where title = 'behind the change'",
+          )
           const [there] = await sql<{ n: string }[]>`select count(*) as n from docs where title = 'behind the change'`
           return copy === null && pendingBatches === 0 && Number(n) === Number(there?.n)
         })
@@ -197,7 +203,9 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await titles()
       const gone = () =>
         until('the table to be missed', async () =>
-          (await status()).refusedTables.some(({ table, reason }) => table === 'public.docs' && reason.includes('there is no such table')),
+          (await status()).refusedTables.some(
+            ({ table, reason }) => table === 'public.docs' && reason.includes('there is no such table'),
+          ),
         )
       await sql`alter table docs rename to papers`
       await gone()
@@ -270,13 +278,21 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await sql`alter table docs replica identity default`
       await change(10)
       await sql`alter table docs replica identity nothing`
-      await until('the table to be refused', async () => (await status()).refusedTables.some((each) => /NOTHING/.test(each.reason)), 40)
+      await until(
+        'the table to be refused',
+        async () => (await status()).refusedTables.some((each) => /NOTHING/.test(each.reason)),
+        40,
+      )
       // The application can write again, since the table is not published any more.
       await sql`update docs set title = 'nobody sees this yet' where a = 13`
       await sql`alter table docs replica identity default`
       await docs()
       await sql`alter table docs drop constraint docs_pkey`
-      await until('the table to be refused', async () => (await status()).refusedTables.some((each) => /primary key/.test(each.reason)), 40)
+      await until(
+        'the table to be refused',
+        async () => (await status()).refusedTables.some((each) => /primary key/.test(each.reason)),
+        40,
+      )
       await sql`alter table docs replica identity full`
       await docs()
       await change(14)
@@ -288,7 +304,8 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await sql`alter table pairs replica identity full`
       await sql`insert into pairs select i % 10, 'b' || i % 10 from generate_series(1, 40) i`
       await start(['SELECT a || b AS id, a, b FROM pairs WHERE a < 100'], { pairs: ['a', 'b'] })
-      const pairs = () => exact('select id, a, b from pairs', 'select distinct a || b as id, a::text, b from pairs where a < 100')
+      const pairs = () =>
+        exact('select id, a, b from pairs', 'select distinct a || b as id, a::text, b from pairs where a < 100')
       await pairs()
       const one = (a: number) => sql`delete from pairs where ctid = (select ctid from pairs where a = ${a} limit 1)`
       for (let i = 0; i < 3; i++) await one(1)
@@ -381,7 +398,9 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await sql`alter table parts_2 replica identity nothing`
       await sql`alter table parts_2_a replica identity nothing`
       await until('the table to be refused', async () => (await status()).refusedTables.length > 0, 40)
-      expect((await status()).refusedTables.map((each) => each.reason).join()).toMatch(/its partition public.parts_2_a cannot be followed/)
+      expect((await status()).refusedTables.map((each) => each.reason).join()).toMatch(
+        /its partition public.parts_2_a cannot be followed/,
+      )
       await sql`update parts_2 set t = 'the application goes on'`
       await sql`alter table parts_2_a replica identity default`
       await both()
@@ -397,11 +416,14 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
     test('tables removed and added, row filters, column lists, kinds of changes, dropped and created again', async () => {
       await sql`create publication mine for table docs`
       await start(['SELECT * FROM docs'], { docs: ['title', 'n'] }, 'mine')
-      const docs = (where = 'true') => exact('select id, title, n from docs', `select id::text, title, n::text from docs where ${where}`)
+      const docs = (where = 'true') =>
+        exact('select id, title, n from docs', `select id::text, title, n::text from docs where ${where}`)
       await docs()
       await sql`alter publication mine drop table docs`
       await docs('false')
-      expect((await status()).refusedTables).toMatchObject([{ table: 'public.docs', reason: expect.stringContaining('ADD TABLE') }])
+      expect((await status()).refusedTables).toMatchObject([
+        { table: 'public.docs', reason: expect.stringContaining('ADD TABLE') },
+      ])
       await sql`update docs set title = 'unseen' where id < 5`
       await sql`alter publication mine add table docs`
       await docs()
@@ -420,7 +442,11 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await sql`alter publication mine set table docs (id, title, n)`
       await docs()
       await sql`alter publication mine set (publish = 'insert')`
-      await until('it to be told', async () => /update, delete, truncate/.test((await status()).error?.message ?? ''), 40)
+      await until(
+        'it to be told',
+        async () => /update, delete, truncate/.test((await status()).error?.message ?? ''),
+        40,
+      )
       await sql`delete from docs where id = 6`
       await sql`alter publication mine set (publish = 'insert, update, delete, truncate')`
       await docs()
@@ -435,18 +461,22 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await docs()
     })
 
-    test.runIf(version >= 18)('generated columns are in neither the copy nor the stream, unless they are published', async () => {
-      await sql`alter table docs add column twice int generated always as (n * 2) stored`
-      await sql`create publication mine for table docs`
-      await start(['SELECT * FROM docs'], { docs: ['title', 'n', 'twice'] }, 'mine')
-      const docs = (twice: string) => exact('select id, n, twice from docs', `select id::text, n::text, ${twice} as twice from docs`)
-      await docs('null')
-      await sql`update docs set n = n + 1`
-      await docs('null')
-      await sql`alter publication mine set (publish_generated_columns = stored)`
-      await docs('twice::text')
-      await sql`update docs set n = n + 1`
-      await docs('twice::text')
-    })
+    test.runIf(version >= 18)(
+      'generated columns are in neither the copy nor the stream, unless they are published',
+      async () => {
+        await sql`alter table docs add column twice int generated always as (n * 2) stored`
+        await sql`create publication mine for table docs`
+        await start(['SELECT * FROM docs'], { docs: ['title', 'n', 'twice'] }, 'mine')
+        const docs = (twice: string) =>
+          exact('select id, n, twice from docs', `select id::text, n::text, ${twice} as twice from docs`)
+        await docs('null')
+        await sql`update docs set n = n + 1`
+        await docs('null')
+        await sql`alter publication mine set (publish_generated_columns = stored)`
+        await docs('twice::text')
+        await sql`update docs set n = n + 1`
+        await docs('twice::text')
+      },
+    )
   })
 })

@@ -40,7 +40,9 @@ let secrets: Record<string, string> = {}
 
 beforeAll(async () => {
   source = await startPostgres()
-  await source.sql().unsafe("CREATE TABLE items (id text PRIMARY KEY, title text); INSERT INTO items VALUES ('1', 'before')")
+  await source
+    .sql()
+    .unsafe("CREATE TABLE items (id text PRIMARY KEY, title text); INSERT INTO items VALUES ('1', 'before')")
   await source.sql().unsafe('CREATE DATABASE other')
   edge = await startEdge(settings({}))
 })
@@ -61,7 +63,10 @@ test('a live deployment with one tenant is adopted: its buckets stay, and no str
   const names = [...client.buckets.keys()]
   await client.close()
   const before = await command('list')
-  expect([before.code, before.output]).toEqual([1, expect.stringMatching(/has one tenant: set TENANT_KEYS and OPERATOR_KEYS/)])
+  expect([before.code, before.output]).toEqual([
+    1,
+    expect.stringMatching(/has one tenant: set TENANT_KEYS and OPERATOR_KEYS/),
+  ])
   await edge.dispose()
 
   // The deploy with a key: nothing changes for clients.
@@ -98,9 +103,15 @@ test('a live deployment with one tenant is adopted: its buckets stay, and no str
   await edge.dispose()
   edge = await startEdge(settings(keys, 'postgres://nobody@nowhere.invalid/none'))
   const issued = async (issuer: string) =>
-    (await fetch(`${edge.url}/status`, { headers: { authorization: `Token ${await token(secret, 'zoë', 60, { iss: issuer })}` } })).status
+    (
+      await fetch(`${edge.url}/status`, {
+        headers: { authorization: `Token ${await token(secret, 'zoë', 60, { iss: issuer })}` },
+      })
+    ).status
   expect([await issued('me'), await issued('other')]).toEqual([200, 401])
-  const { rows } = await source.sql()`select count(*)::int as n from pg_replication_slots`.then(([row]) => ({ rows: row?.n }))
+  const { rows } = await source.sql()`select count(*)::int as n from pg_replication_slots`.then(([row]) => ({
+    rows: row?.n,
+  }))
   expect(rows).toBe(1)
   await again.close()
 })
@@ -113,15 +124,24 @@ test('a second tenant is made, shown, suspended and resumed by commands, and its
     outputs.push(output)
     return [code, output]
   }
-  expect(await said('create', 'other', '--jwt-audience', AUDIENCE)).toEqual([0, expect.stringMatching(/^other: active, version 1\n/)])
-  expect(await said('create', 'other')).toEqual([1, expect.stringMatching(/^ROCKPOOL_TENANT_CONFLICT: there is a tenant other already/)])
+  expect(await said('create', 'other', '--jwt-audience', AUDIENCE)).toEqual([
+    0,
+    expect.stringMatching(/^other: active, version 1\n/),
+  ])
+  expect(await said('create', 'other')).toEqual([
+    1,
+    expect.stringMatching(/^ROCKPOOL_TENANT_CONFLICT: there is a tenant other already/),
+  ])
   expect(await said('list')).toEqual([0, expect.stringMatching(/default +active +v2\nother +active +v1\n2 tenants\n/)])
   expect(await said('show', 'other')).toEqual([0, expect.stringMatching(/secrets +DATABASE_URL, JWT_SECRET/)])
   expect(await said('suspend', 'other')).toEqual([2, expect.stringMatching(/ROCKPOOL_NOT_CONFIRMED/)])
   expect(await said('suspend', 'other', '--yes')).toEqual([0, expect.stringMatching(/^other: suspended, version 2\n/)])
   expect(await said('resume', 'other', '--json')).toEqual([0, expect.stringMatching(/"state": "active"/)])
   expect(await said('rotate')).toEqual([0, expect.stringMatching(/^the secrets of 0 tenants are under the first/)])
-  expect(await said('show', 'nobody')).toEqual([1, expect.stringMatching(/^ROCKPOOL_TENANT: there is no tenant "nobody"/)])
+  expect(await said('show', 'nobody')).toEqual([
+    1,
+    expect.stringMatching(/^ROCKPOOL_TENANT: there is no tenant "nobody"/),
+  ])
   expect(await said('show', 'No Name')).toEqual([2, expect.stringMatching(/needs the name of a tenant/)])
   expect(await said('explode', 'other')).toEqual([2, expect.stringMatching(/say one of list, create, /)])
   for (const output of outputs) for (const value of [JWT_SECRET, DATABASE_URL]) expect(output).not.toContain(value)

@@ -65,16 +65,29 @@ async function write(name: Name): Promise<number> {
 
 function follow(name: Name) {
   const options = { url: edge.urlOf(name), token: () => tokenOf(name) }
-  return [ndjson, native, rsocket('application/json')].map((transport, i) => new Follower({ ...options, clientId: `c${i}`, transport }))
+  return [ndjson, native, rsocket('application/json')].map(
+    (transport, i) => new Follower({ ...options, clientId: `c${i}`, transport }),
+  )
 }
 
-async function call(binding: string, name: string, method: string, request: object = {}): Promise<{ value?: unknown; error?: string }> {
+async function call(
+  binding: string,
+  name: string,
+  method: string,
+  request: object = {},
+): Promise<{ value?: unknown; error?: string }> {
   const body = JSON.stringify({ binding, name, method, request: { v, ...request } })
-  return (await fetch(`${edge.edge.url}/call`, { method: 'POST', body })).json() as Promise<{ value?: unknown; error?: string }>
+  return (await fetch(`${edge.edge.url}/call`, { method: 'POST', body })).json() as Promise<{
+    value?: unknown
+    error?: string
+  }>
 }
 async function open(binding: string, name: string, path: string): Promise<{ value?: unknown; error?: string }> {
   const body = JSON.stringify({ binding, name, path })
-  return (await fetch(`${edge.edge.url}/call`, { method: 'POST', body })).json() as Promise<{ value?: unknown; error?: string }>
+  return (await fetch(`${edge.edge.url}/call`, { method: 'POST', body })).json() as Promise<{
+    value?: unknown
+    error?: string
+  }>
 }
 const inside = async (binding: string, name: string) =>
   (await call(binding, name, 'lookInside')).value as { alarm: number | null; tables: string[] }
@@ -125,7 +138,10 @@ afterAll(async () => {
 })
 
 test('a tenant that is suspended has no streams and no session, and is found by nobody; resumed, it goes on where it was', async () => {
-  const clients = [...follow('doomed'), new DirectFollower({ url: edge.urlOf('doomed'), token: () => tokenOf('doomed') })]
+  const clients = [
+    ...follow('doomed'),
+    new DirectFollower({ url: edge.urlOf('doomed'), token: () => tokenOf('doomed') }),
+  ]
   const [other] = follow('stays')
   if (!other) throw new Error('there is no client')
   for (const client of [...clients, other])
@@ -143,7 +159,9 @@ test('a tenant that is suspended has no streams and no session, and is found by 
       return row?.n === 0
     })
     for (const path of ['status', 'sync/stream', 'write-checkpoint2.json', 'buckets']) {
-      const asked = await fetch(`${edge.urlOf('doomed')}/${path}`, { headers: { authorization: `Token ${await tokenOf('doomed')}` } })
+      const asked = await fetch(`${edge.urlOf('doomed')}/${path}`, {
+        headers: { authorization: `Token ${await tokenOf('doomed')}` },
+      })
       expect([path, asked.status, await asked.json()]).toEqual([
         path,
         404,
@@ -182,7 +200,10 @@ test('a tenant that is suspended has no streams and no session, and is found by 
 })
 
 test('a tenant that is deleted under load, with kill -9 in between, leaves nothing, whichever method of its objects is called then', async () => {
-  const clients = [...follow('doomed'), new DirectFollower({ url: edge.urlOf('doomed'), token: () => tokenOf('doomed') })]
+  const clients = [
+    ...follow('doomed'),
+    new DirectFollower({ url: edge.urlOf('doomed'), token: () => tokenOf('doomed') }),
+  ]
   const [other] = follow('stays')
   if (!other) throw new Error('there is no client')
   let over = false
@@ -218,7 +239,14 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
   await until('the late phase', async () => (await jobOf())?.phase === 'late', 120, jobOf)
   // A call that came late: its bucket has storage again.
   const [late = ''] = buckets
-  const page = { first: 1, last: 1, count: 1, checksum: 7, body: '{"op_id":"1","op":"MOVE","checksum":7}', committed: 0 }
+  const page = {
+    first: 1,
+    last: 1,
+    count: 1,
+    checksum: 7,
+    body: '{"op_id":"1","op":"MOVE","checksum":7}',
+    committed: 0,
+  }
   expect(await call('BUCKET', late, 'append', page)).toMatchObject({ value: { count: 1 } })
   expect((await inside('BUCKET', late)).tables).toContain('pages')
   await until('the end', async () => (await edge.admin('GET', 'tenants/doomed')).status === 404, 120, jobOf)
@@ -274,7 +302,9 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
   ]
   for (const [binding, name] of objects) {
     const known = requests[binding] ?? {}
-    expect([...(methods[binding] ?? [])].filter((method) => !never.includes(method)).sort()).toEqual(Object.keys(known).sort())
+    expect([...(methods[binding] ?? [])].filter((method) => !never.includes(method)).sort()).toEqual(
+      Object.keys(known).sort(),
+    )
     for (const [method, request] of Object.entries(known)) {
       if (request === null) continue
       const answer = await call(binding, name, method, request)
@@ -316,7 +346,9 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
   expect(other.problems).toEqual([])
   await Promise.all([...clients, other].map((client) => client.close()))
   const { data } = await edge.admin('GET', 'audit?limit=10')
-  expect(data?.entries).toEqual(expect.arrayContaining([expect.objectContaining({ action: 'deleted', tenant: 'doomed', by: 'ann' })]))
+  expect(data?.entries).toEqual(
+    expect.arrayContaining([expect.objectContaining({ action: 'deleted', tenant: 'doomed', by: 'ann' })]),
+  )
 })
 
 /** Buckets of the tenant that stays, among them lookups and mailboxes, that have storage. */
@@ -350,7 +382,10 @@ test('the slot of a suspended tenant is dropped when it keeps too much WAL; resu
   expect(await slots()).toBe(1)
   await edge.admin('POST', 'tenants/doomed/suspend', {})
   const missed = await write('doomed')
-  await run('doomed', "SELECT pg_logical_emit_message(false, 'noise', repeat('x', 1000000)) FROM generate_series(1, 40); CHECKPOINT")
+  await run(
+    'doomed',
+    "SELECT pg_logical_emit_message(false, 'noise', repeat('x', 1000000)) FROM generate_series(1, 40); CHECKPOINT",
+  )
   await until(
     'the slot to be dropped',
     async () => (await slots()) === 0,

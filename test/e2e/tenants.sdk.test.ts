@@ -26,8 +26,11 @@ let edge: Edge
 const urlOf = (name: string, password = `${MARK}${name}`) => source.urlOf({ user: name, password, database: name })
 const tokenOf = (name: string, claims: Record<string, unknown> = {}) => token(secretOf(name), 'zoë', 600, claims)
 const ask = async (name: string, path: string, signedFor = name) =>
-  fetch(`${edge.url}/t/${name}${path}`, { headers: { authorization: `Token ${await tokenOf(signedFor, { operator: true })}` } })
-const statusOf = async (name: string) => ((await (await ask(name, '/status')).json()) as { data: Record<string, unknown> }).data
+  fetch(`${edge.url}/t/${name}${path}`, {
+    headers: { authorization: `Token ${await tokenOf(signedFor, { operator: true })}` },
+  })
+const statusOf = async (name: string) =>
+  ((await (await ask(name, '/status')).json()) as { data: Record<string, unknown> }).data
 
 async function run(name: string, statement: string): Promise<void> {
   const sql = postgres(source.urlOf({ database: name }), { max: 1, onnotice: () => {} })
@@ -40,7 +43,10 @@ beforeAll(async () => {
   for (const name of NAMES) {
     await run('app', `CREATE ROLE ${name} LOGIN SUPERUSER REPLICATION PASSWORD '${MARK}${name}'`)
     await run('app', `CREATE DATABASE ${name}`)
-    await run(name, `CREATE TABLE items (id text PRIMARY KEY, title text); INSERT INTO items VALUES ('1', 'of ${name}')`)
+    await run(
+      name,
+      `CREATE TABLE items (id text PRIMARY KEY, title text); INSERT INTO items VALUES ('1', 'of ${name}')`,
+    )
   }
   const settings = (name: string, DATABASE_URL = urlOf(name)) => ({
     DATABASE_URL,
@@ -88,10 +94,15 @@ const titles = (client: RawClient) => [...client.rows.values()].map((row) => row
 test('two tenants of one script: rows of one never reach clients of the other', async () => {
   for (const name of NAMES) await until(`${name} is live`, async () => (await statusOf(name)).checkpoint !== 0)
   const [alpha, beta] = await Promise.all([follow('alpha'), follow('beta')])
-  await within('the rows', Promise.all([alpha.until(() => alpha.rows.size === 1), beta.until(() => beta.rows.size === 1)]))
+  await within(
+    'the rows',
+    Promise.all([alpha.until(() => alpha.rows.size === 1), beta.until(() => beta.rows.size === 1)]),
+  )
   expect([titles(alpha), titles(beta)]).toEqual([['of alpha'], ['of beta']])
   // Names differ by what each storage of a replicator drew for itself alone.
-  const [ofAlpha, ofBeta] = [alpha, beta].map(({ buckets }) => buckets.map((name) => name.replace(/\.[0-9a-f]{16}#/, '#')))
+  const [ofAlpha, ofBeta] = [alpha, beta].map(({ buckets }) =>
+    buckets.map((name) => name.replace(/\.[0-9a-f]{16}#/, '#')),
+  )
   expect(ofAlpha).toEqual(ofBeta)
 
   await run('beta', `INSERT INTO items VALUES ('2', 'later, of beta')`)
@@ -114,7 +125,10 @@ test('each tenant has its own keys, database and status; an address that is no t
   expect((await ask('alpha', '/buckets', 'beta')).status).toBe(401)
   expect((await ask('nobody', '/status', 'alpha')).status).toBe(404)
   for (const name of NAMES) {
-    expect(await statusOf(name)).toMatchObject({ tenant: name, source: { settings: { database: name, slot: `slot_${name}` } } })
+    expect(await statusOf(name)).toMatchObject({
+      tenant: name,
+      source: { settings: { database: name, slot: `slot_${name}` } },
+    })
     // What an isolate remembers of the one is not said of the other.
     const asked = await Promise.all(['/buckets', '/write-checkpoint2.json'].map((path) => ask(name, path)))
     expect(asked.map(({ status }) => status)).toEqual([200, 200])

@@ -39,7 +39,13 @@ afterEach(async () => {
 const sql = () => postgres.sql()
 const options = (bindings: Record<string, string>, syncConfig?: string): DocsOptions => ({
   databaseUrl: `postgres://pool:${PASSWORD}@localhost:${postgres.port}/app?sslmode=require`,
-  bindings: { DATABASE_CA: authority.ca, IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '1', CATALOG_WATCH_SECONDS: '0.5', ...bindings },
+  bindings: {
+    DATABASE_CA: authority.ca,
+    IDLE_POLL_SECONDS: '1',
+    IDLE_POLL_MAX_SECONDS: '1',
+    CATALOG_WATCH_SECONDS: '0.5',
+    ...bindings,
+  },
   ...(syncConfig === undefined ? {} : { syncConfig }),
 })
 
@@ -71,7 +77,8 @@ const large = (n: number, rows = ROWS) =>
 
 const counts = async () => (await docs.status()).diagnostics.counts
 const left = async () => (await counts()).ROCKPOOL_TRANSACTION_SKIPPED ?? 0
-const told = async () => (await docs.status()).diagnostics.recent.find(({ code }) => code === 'ROCKPOOL_TRANSACTION_SKIPPED')?.reason ?? ''
+const told = async () =>
+  (await docs.status()).diagnostics.recent.find(({ code }) => code === 'ROCKPOOL_TRANSACTION_SKIPPED')?.reason ?? ''
 /** Nothing is compared, and the client is what Postgres is. */
 async function ends(): Promise<void> {
   await docs.exact(180)
@@ -92,7 +99,9 @@ test('a transaction of more rows than are read of one, by sessions that do less 
     120,
     () => docs.status(),
   )
-  expect(await told()).toMatch(/^the transaction at [0-9A-F]+\/[0-9A-F]+ was not read to its end, and every table is compared: /)
+  expect(await told()).toMatch(
+    /^the transaction at [0-9A-F]+\/[0-9A-F]+ was not read to its end, and every table is compared: /,
+  )
   await ends()
   await sql()`update docs set n = 2`
   await until(
@@ -187,7 +196,14 @@ test('a transaction that is stored whole, and that sessions die of: it does not 
 test.each(['throw', 'abort'] as const)(
   'whatever is interrupted while it is left behind (%s), nothing is lost and nothing is torn',
   async (kind) => {
-    const points = ['transaction.left', 'transaction.stored', 'stream.acknowledge', 'session.close', 'read.barrier', 'read.progress']
+    const points = [
+      'transaction.left',
+      'transaction.stored',
+      'stream.acknowledge',
+      'session.close',
+      'read.barrier',
+      'read.progress',
+    ]
     const faults = { seed: 3, rate: 0.5, eager: 2, most: 3, points, kinds: [kind], backOffMs: 100 }
     await begin({ ...slices, TRANSACTION_ROWS: '10000', FAULTS: JSON.stringify(faults) })
     for (let n = 1; n <= 3; n++) {
@@ -204,7 +220,8 @@ test.each(['throw', 'abort'] as const)(
 )
 
 test('one that alters a table, makes another one, and is followed by others, large and small', async () => {
-  const config = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, n FROM docs\n      - SELECT id, n FROM notes\n'
+  const config =
+    'bucket_definitions:\n  all:\n    data:\n      - SELECT id, n FROM docs\n      - SELECT id, n FROM notes\n'
   await begin({ ...slices, TRANSACTION_ROWS: '10000' }, config)
   await sql().begin(async (tx) => {
     await tx`update docs set n = 1`
@@ -225,6 +242,8 @@ test('one that alters a table, makes another one, and is followed by others, lar
   )
   await ends()
   await docs.until('the new table', ({ copy }) => {
-    return copy?.tables.some(({ table, state, rows }) => table === 'public.notes' && state === 'done' && rows >= 101) ?? true
+    return (
+      copy?.tables.some(({ table, state, rows }) => table === 'public.notes' && state === 'done' && rows >= 101) ?? true
+    )
   })
 })

@@ -110,7 +110,9 @@ class ScopedFollower extends Follower {
     this.viewer.check(`checkpoint ${checkpoint}`, rows)
     for (const { write, serial } of this.asked)
       if (this.writeCheckpoint >= write && this.viewer.serial < serial)
-        this.problems.push(`I5: write checkpoint ${write} came at ${this.viewer.serial}, and was asked for at ${serial}`)
+        this.problems.push(
+          `I5: write checkpoint ${write} came at ${this.viewer.serial}, and was asked for at ${serial}`,
+        )
   }
 }
 
@@ -268,12 +270,18 @@ test(
     // Nothing of the scope that was written after its membership was gone came over the wire, and the other scopes did.
     expect([(mallory.newest.get('s1') ?? 0) < left, (mallory.newest.get('s2') ?? 0) > left]).toEqual([true, true])
     // It was held, at one checkpoint, also over a crash, and it was told how far it was.
-    const comparing = statuses.flatMap((each) => (each.comparing ? [{ ...each.comparing, checkpoint: each.checkpoint }] : []))
+    const comparing = statuses.flatMap((each) =>
+      each.comparing ? [{ ...each.comparing, checkpoint: each.checkpoint }] : [],
+    )
     expect(new Set(comparing.map(({ checkpoint }) => checkpoint)).size).toBe(1)
     expect(comparing[0]?.checkpoint).toBeGreaterThanOrEqual(before.checkpoint)
     expect(comparing.at(-1)?.held).toBeGreaterThan(0)
     for (const { fraction } of comparing) expect(fraction).toBeLessThanOrEqual(1)
-    expect([told[0], told.at(-1), native.status]).toEqual([null, null, expect.objectContaining({ state: 'live', comparing: null })])
+    expect([told[0], told.at(-1), native.status]).toEqual([
+      null,
+      null,
+      expect.objectContaining({ state: 'live', comparing: null }),
+    ])
     const { verify } = await new Operator(() => edge.url, secret).verify()
     expect([verify.state, verify.found]).toEqual(['done', 0])
   },
@@ -290,7 +298,9 @@ test(
       token: () => token(secret, 'alice'),
       clientId: 'altered',
       at: (checkpoint, buckets) => {
-        const kinds = new Set(rowsOf(buckets, '#acc').flatMap((row) => ('body' in row || row.scope === undefined ? [] : ['note' in row])))
+        const kinds = new Set(
+          rowsOf(buckets, '#acc').flatMap((row) => ('body' in row || row.scope === undefined ? [] : ['note' in row])),
+        )
         for (const kind of kinds) seen.add(kind)
         if (kinds.size > 1) mixed.push(checkpoint)
       },
@@ -310,7 +320,13 @@ test(
         'the column',
         async () => seen.has(true),
         60,
-        async () => [[...follower.buckets.keys()], follower.checkpoint, follower.checkpoints, [...seen], await status()],
+        async () => [
+          [...follower.buckets.keys()],
+          follower.checkpoint,
+          follower.checkpoints,
+          [...seen],
+          await status(),
+        ],
       )
       await writer.pause()
       await until('all of it', async () => !(await status()).comparing)

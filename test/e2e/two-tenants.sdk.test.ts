@@ -85,7 +85,9 @@ describe.each(TRANSPORTS)('over %s', (_, transport) => {
     try {
       // The same ids in both, at the same time.
       const id = String(++last + 1)
-      await Promise.all(NAMES.map((name) => run(name, `INSERT INTO items VALUES ('${id}', '${USER}', 'number ${id} of ${name}')`)))
+      await Promise.all(
+        NAMES.map((name) => run(name, `INSERT INTO items VALUES ('${id}', '${USER}', 'number ${id} of ${name}')`)),
+      )
       for (const name of NAMES) {
         const wanted = (await run<{ title: string }>(name, 'SELECT title FROM items')).map(({ title }) => title).sort()
         const client = clients[name]
@@ -113,7 +115,12 @@ describe.each(TRANSPORTS)('over %s', (_, transport) => {
     const request = { raw_data: true, client_id: 'stranger' }
     const lines: unknown[] = []
     const read = async () => {
-      const to = { url: edge.urlOf('beta'), token: await tokenOf('alpha'), request, signal: new AbortController().signal }
+      const to = {
+        url: edge.urlOf('beta'),
+        token: await tokenOf('alpha'),
+        request,
+        signal: new AbortController().signal,
+      }
       for await (const line of transport(to)) lines.push(line)
     }
     // It ends with an error, or cleanly where the test's client says nothing of errors.

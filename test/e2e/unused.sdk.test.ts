@@ -67,7 +67,8 @@ async function known(part: string) {
   }))
   const stored = new Set(await edge.objectIds('Bucket'))
   const objects = []
-  for (const name of names) if (stored.has(objectId('Bucket', await bucketObjectName(DEFAULT_TENANT, name)))) objects.push(name)
+  for (const name of names)
+    if (stored.has(objectId('Bucket', await bucketObjectName(DEFAULT_TENANT, name)))) objects.push(name)
   for (const name of records) names.add(name)
   const of = (list: string[]) => list.filter((name) => name.includes(part)).length
   return [of(records), of(objects), of(removals)]

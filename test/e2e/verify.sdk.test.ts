@@ -130,7 +130,8 @@ function writing(): () => Promise<number> {
       const id = `l${1 + ((n * 7_919) % (ROWS + 500))}`
       const kind = n % 7
       if (kind === 0) await sql`delete from large where id = ${id}`
-      else if (kind < 3) await sql`insert into large values (${id}, ${n}, repeat('y', 700)) on conflict (id) do update set n = excluded.n`
+      else if (kind < 3)
+        await sql`insert into large values (${id}, ${n}, repeat('y', 700)) on conflict (id) do update set n = excluded.n`
       else if (kind === 3) await sql`update large set n = n + 1 where id = ${id}`
       else if (kind === 4)
         await sql`update small set owner = case owner when 'alice' then 'bob' else 'alice' end where id = ${`s${n % 200}`}`
@@ -198,7 +199,13 @@ async function damageAll(): Promise<{ told: Told[]; mended: Told[] }> {
   damageRow(path, 'large', keyOf('v1'), (outputs) => outputs.map(([bucket]) => [bucket, strongHash(data)]))
   tell('row-stale', 'large', keyOf('v1'), large)
   const extra = '{"id":"gone","n":1,"body":null}'
-  await strayOp(path, large, 'x1', { op: 'PUT', objectType: 'large', objectId: 'gone', subkey: subkey('large', 'gone'), data: extra })
+  await strayOp(path, large, 'x1', {
+    op: 'PUT',
+    objectType: 'large',
+    objectId: 'gone',
+    subkey: subkey('large', 'gone'),
+    data: extra,
+  })
   damageRow(path, 'large', keyOf('gone'), () => [[bucketNumber(path, large), strongHash(extra)]])
   tell('row-extra', 'large', keyOf('gone'), large)
 
@@ -207,7 +214,13 @@ async function damageAll(): Promise<{ told: Told[]; mended: Told[] }> {
   tell('op-missing', 'large', keyOf('v2'), large)
   await damageOp(path, large, 'v3', changedData)
   tell('op-stale', 'large', keyOf('v3'), large)
-  await strayOp(path, large, 'x2', { op: 'PUT', objectType: 'other', objectId: 'stray', subkey: 's', data: '{"id":"stray"}' })
+  await strayOp(path, large, 'x2', {
+    op: 'PUT',
+    objectType: 'other',
+    objectId: 'stray',
+    subkey: 's',
+    data: '{"id":"stray"}',
+  })
   tell('op-extra', null, JSON.stringify(['other', 'stray']), large)
   await damageOp(path, large, 'v4', () => null)
   tell('op-missing', 'large', keyOf('v4'), large)
@@ -217,20 +230,32 @@ async function damageAll(): Promise<{ told: Told[]; mended: Told[] }> {
   await damageOp(path, equal, 'k1', lostOp)
   tell('op-missing', 'keyless', null, equal)
   await damageOp(path, mailbox, 'f', lostOp)
-  told.push(['op-missing', 'rockpool.write_checkpoint', JSON.stringify([mailbox.replace(/^mailbox[^#]*/, 'mailbox')]), mailbox])
+  told.push([
+    'op-missing',
+    'rockpool.write_checkpoint',
+    JSON.stringify([mailbox.replace(/^mailbox[^#]*/, 'mailbox')]),
+    mailbox,
+  ])
 
   // The bucket is right, and row state is not: it differs from both.
   damageRow(path, 'large', keyOf('v5'), () => null)
   tell('row-missing', 'large', keyOf('v5'), large)
   damageRow(path, 'large', keyOf('v6'), (outputs) => outputs.map(([bucket]) => [bucket, strongHash('another text')]))
   tell('row-stale', 'large', keyOf('v6'), large)
-  unmended.push(['op-extra', null, JSON.stringify(['large', 'v5']), large], ['op-stale', 'public.large', keyOf('v6'), large])
+  unmended.push(
+    ['op-extra', null, JSON.stringify(['large', 'v5']), large],
+    ['op-stale', 'public.large', keyOf('v6'), large],
+  )
   return { told: [...told, ...unmended], mended: told }
 }
 
 /** Of a row without a key the hash is not told here. */
 const toldOf = (differences: readonly Difference[]): string[] =>
-  differences.map(({ code, table, key, bucket }) => JSON.stringify([code, table, table === 'public.keyless' ? null : key, bucket])).sort()
+  differences
+    .map(({ code, table, key, bucket }) =>
+      JSON.stringify([code, table, table === 'public.keyless' ? null : key, bucket]),
+    )
+    .sort()
 const sorted = (told: readonly Told[]) => told.map((each) => JSON.stringify(each)).sort()
 
 test('differences of every kind are told and left alone; repair mends each with one op while rows change, and nobody downloads more', async () => {
@@ -284,7 +309,10 @@ test('differences of every kind are told and left alone; repair mends each with 
     await fresh.close()
   }
   const again = await rockpool('--repair')
-  expect([again.code, again.output]).toEqual([0, expect.stringMatching(/rows and \d+ buckets compared: no differences\n$/)])
+  expect([again.code, again.output]).toEqual([
+    0,
+    expect.stringMatching(/rows and \d+ buckets compared: no differences\n$/),
+  ])
   const { problems } = await storedBuckets(directory.path)
   // The op that only announces.
   expect(problems.filter((problem) => !problem.includes('removes what is not there'))).toEqual([])
@@ -359,7 +387,10 @@ test('what cannot be done has a code: nobody but an operator, none under way, an
     method: 'POST',
     headers: { authorization: `Token ${await token(secret, 'alice')}` },
   })
-  expect([response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([403, 'ROCKPOOL_OPERATOR'])
+  expect([response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([
+    403,
+    'ROCKPOOL_OPERATOR',
+  ])
   const none = await operator.ask('DELETE', 'verify')
   expect([none.status, none.error?.code]).toEqual([409, 'ROCKPOOL_VERIFY'])
   for (const [args, message] of [
@@ -410,7 +441,10 @@ test('a table that is renamed away while it is compared: the others are compared
   await until('large to be swept', async () => (await verification())?.rows === rows, 60, verification)
   await sql`alter table large rename to large_away`
   const { verify, differences } = await operator.verified()
-  expect([verify.state, differences.filter(({ table }) => table === 'public.small').map(({ code, key }) => [code, key])]).toEqual([
+  expect([
+    verify.state,
+    differences.filter(({ table }) => table === 'public.small').map(({ code, key }) => [code, key]),
+  ]).toEqual([
     'done',
     [
       ['row-stale', keyOf('s8')],

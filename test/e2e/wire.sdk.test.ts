@@ -3,7 +3,17 @@ import type { BucketEntry, SyncLine } from '../../protocol/lines.ts'
 import { Setting, ROOMS } from '../scenarios/setting.ts'
 import { until } from '../support/support.ts'
 import { Applied, HttpLines } from '../wire/lines.ts'
-import { CANCEL, ERROR, errorOf, KEEPALIVE, lineOf, PAYLOAD, RSocketClient, type RSocketFrame, type SetupOptions } from '../wire/rsocket.ts'
+import {
+  CANCEL,
+  ERROR,
+  errorOf,
+  KEEPALIVE,
+  lineOf,
+  PAYLOAD,
+  RSocketClient,
+  type RSocketFrame,
+  type SetupOptions,
+} from '../wire/rsocket.ts'
 
 // The file is long because all transports are compared line by line over one deployment.
 
@@ -37,7 +47,8 @@ function checkpointOf(lines: readonly SyncLine[]): Extract<SyncLine, { checkpoin
 
 const dataOf = (lines: readonly SyncLine[]) => lines.flatMap((line) => ('data' in line ? [line.data] : []))
 const keys = (lines: readonly SyncLine[]): string[] => lines.map((line) => Object.keys(line).join())
-const named = (entries: readonly BucketEntry[], name: string) => entries.filter(({ bucket }) => bucket.includes(`#${name}`))
+const named = (entries: readonly BucketEntry[], name: string) =>
+  entries.filter(({ bucket }) => bucket.includes(`#${name}`))
 
 const replicated = () => setting.replicated()
 
@@ -148,7 +159,9 @@ describe('what clients depend on', () => {
     const [data, ...more] = dataOf(await stream.until('checkpoint_complete'))
     expect(more).toEqual([])
     expect(data?.data.map((op) => op.op === 'PUT' && op.object_id)).toEqual([`${user}-2`])
-    expect(Number(data?.after)).toBeGreaterThanOrEqual(Number(buckets.find(({ bucket }) => bucket === data?.bucket)?.count))
+    expect(Number(data?.after)).toBeGreaterThanOrEqual(
+      Number(buckets.find(({ bucket }) => bucket === data?.bucket)?.count),
+    )
     stream.close()
   })
 
@@ -180,7 +193,10 @@ describe('what clients depend on', () => {
     const user = setting.newUser()
     await setting.postgres.sql()`insert into kinds values (${user}, ${user}, 9007199254740993, 2, true, 1.50, '{"a": [1]}', '\\x00ff', '2023-03-06 13:47:00+00')`
     await replicated()
-    const lines = await first(user, { ...RAW, streams: { include_defaults: false, subscriptions: [{ stream: 'kinds' }] } })
+    const lines = await first(user, {
+      ...RAW,
+      streams: { include_defaults: false, subscriptions: [{ stream: 'kinds' }] },
+    })
     const op = dataOf(lines)[0]?.data[0]
     expect(op?.op === 'PUT' && op.data).toBe(
       `{"id":"${user}","owner_id":"${user}","i8":9007199254740993,"f8":2.0,"yes":1,"price":"1.50","doc":"{\\"a\\": [1]}","at":"2023-03-06T13:47:00.000000Z"}`,
@@ -213,10 +229,14 @@ describe('what clients depend on', () => {
     await stream.until('checkpoint_complete')
     await note(user, '1')
     expect((await stream.until('checkpoint_complete'))[0]).toMatchObject({ checkpoint_diff: { write_checkpoint } })
-    expect((await other.until('checkpoint_complete'))[0]).not.toMatchObject({ checkpoint_diff: { write_checkpoint: expect.anything() } })
+    expect((await other.until('checkpoint_complete'))[0]).not.toMatchObject({
+      checkpoint_diff: { write_checkpoint: expect.anything() },
+    })
     await nameless.until('checkpoint_complete')
     const ofUser = await writeCheckpoint(user, '')
-    expect((await nameless.until('checkpoint_complete'))[0]).toMatchObject({ checkpoint_diff: { write_checkpoint: ofUser } })
+    expect((await nameless.until('checkpoint_complete'))[0]).toMatchObject({
+      checkpoint_diff: { write_checkpoint: ofUser },
+    })
     for (const each of [stream, other, nameless]) each.close()
     expect(checkpointOf(await first(user, body('c')))).toMatchObject({ write_checkpoint })
     expect(BigInt(await writeCheckpoint(user, 'c'))).toBeGreaterThan(BigInt(write_checkpoint))
@@ -230,7 +250,9 @@ describe('what clients depend on', () => {
     await replicated()
     const stream = await open(user)
     const completes = (lines: SyncLine[]) =>
-      lines.flatMap((line) => ('partial_checkpoint_complete' in line ? [line.partial_checkpoint_complete.priority] : []))
+      lines.flatMap((line) =>
+        'partial_checkpoint_complete' in line ? [line.partial_checkpoint_complete.priority] : [],
+      )
     expect(completes(await stream.until('checkpoint_complete'))).toEqual([0, 1])
     await sql`update tasks set title = title || '.' where id = 't2'`
     expect(keys(await stream.until('checkpoint_complete'))).toEqual(['checkpoint_diff', 'data', 'checkpoint_complete'])
@@ -296,9 +318,19 @@ describe('what clients depend on', () => {
       future: { a: 1 },
       streams: { include_defaults: true, subscriptions: [] },
     }
-    const nulls = { raw_data: true, buckets: null, client_id: null, parameters: null, streams: null, app_metadata: null, only: null }
+    const nulls = {
+      raw_data: true,
+      buckets: null,
+      client_id: null,
+      parameters: null,
+      streams: null,
+      app_metadata: null,
+      only: null,
+    }
     for (const body of [habits, nulls]) expect(dataOf(await first(user, body))).toEqual(dataOf(plain))
-    const bearer = await HttpLines.open(setting.edge.url, '', RAW, { authorization: `Bearer ${await setting.token(user)}` })
+    const bearer = await HttpLines.open(setting.edge.url, '', RAW, {
+      authorization: `Bearer ${await setting.token(user)}`,
+    })
     expect(dataOf(await bearer.until('checkpoint_complete'))).toEqual(dataOf(plain))
     bearer.close()
   })
@@ -401,7 +433,12 @@ describe('RSocket', () => {
       seen.push(...more)
       if (n > 0) client.requestN(n)
     }
-    expect(seen.map((frame) => Object.keys(lineOf(frame)).join())).toEqual(['checkpoint', 'data', 'partial_checkpoint_complete', 'data'])
+    expect(seen.map((frame) => Object.keys(lineOf(frame)).join())).toEqual([
+      'checkpoint',
+      'data',
+      'partial_checkpoint_complete',
+      'data',
+    ])
     client.requestN(1)
     expect(await client.line()).toMatchObject({ checkpoint_complete: {} })
     client.socket.close()
@@ -442,7 +479,11 @@ describe('RSocket', () => {
       [await setting.badToken('a'), 'PSYNC_S2102'],
     ] as const) {
       const client = await connect({ token })
-      expect(errorOf(await client.until(ERROR))).toMatchObject({ streamId: 0, code: 3, message: expect.stringContaining(`[${code}]`) })
+      expect(errorOf(await client.until(ERROR))).toMatchObject({
+        streamId: 0,
+        code: 3,
+        message: expect.stringContaining(`[${code}]`),
+      })
     }
   })
 
@@ -465,7 +506,11 @@ describe('RSocket', () => {
       code: 0x201,
       message: expect.stringMatching(/^\[PSYNC_S2001\] /),
     })
-    expect(await refused(5, RAW)).toMatchObject({ streamId: 5, code: 0x201, message: expect.stringMatching(/^\[PSYNC_S2305\] /) })
+    expect(await refused(5, RAW)).toMatchObject({
+      streamId: 5,
+      code: 0x201,
+      message: expect.stringMatching(/^\[PSYNC_S2305\] /),
+    })
     client.request(10, { ...RAW, streams: { include_defaults: false, subscriptions: [] } }, { streamId: 7 })
     expect((await client.until(PAYLOAD)).streamId).toBe(7)
     client.socket.close()

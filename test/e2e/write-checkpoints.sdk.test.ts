@@ -256,7 +256,10 @@ describe('numbers that the application chooses', () => {
 })
 
 describe('an unmodified SDK', () => {
-  async function upload(tx: CrudTransaction, also: (q: TransactionSql) => Promise<unknown> = async () => {}): Promise<void> {
+  async function upload(
+    tx: CrudTransaction,
+    also: (q: TransactionSql) => Promise<unknown> = async () => {},
+  ): Promise<void> {
     await sql.begin(async (q) => {
       for (const entry of tx.crud) {
         await q`insert into lists values (${entry.id}, ${`${String(entry.opData?.name)} (stored)`}, ${String(entry.opData?.owner_id)})`
@@ -284,10 +287,15 @@ describe('an unmodified SDK', () => {
         { connectionMethod: SyncStreamConnectionMethod.HTTP, checkpointMode: 'requests', retryDelayMs: 200 },
       )
       await database.waitForFirstSync()
-      const names = async () => (await database.getAll<{ name: string }>('select name from lists order by name')).map((row) => row.name)
+      const names = async () =>
+        (await database.getAll<{ name: string }>('select name from lists order by name')).map((row) => row.name)
       const seen: string[][] = []
       for (let i = 1; i <= 3; i++) {
-        await database.execute('insert into lists (id, name, owner_id) values (?, ?, ?)', [`r${i}`, `n${i}`, 'requests'])
+        await database.execute('insert into lists (id, name, owner_id) values (?, ?, ?)', [
+          `r${i}`,
+          `n${i}`,
+          'requests',
+        ])
         await until(
           'it came back',
           async () => (seen.push(await names()), (await names()).includes(`n${i} (stored)`)),
@@ -332,7 +340,11 @@ describe('an unmodified SDK', () => {
       )
       await database.waitForFirstSync()
       for (let i = 1; i <= 3; i++) {
-        await database.execute('insert into lists (id, name, owner_id) values (?, ?, ?)', [`a${i}`, `n${i}`, 'numbered'])
+        await database.execute('insert into lists (id, name, owner_id) values (?, ?, ?)', [
+          `a${i}`,
+          `n${i}`,
+          'numbered',
+        ])
         await until(
           'it came back',
           async () => (await database.getAll('select 1 from lists where name = ?', [`n${i} (stored)`])).length === 1,

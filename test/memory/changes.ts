@@ -77,7 +77,8 @@ const files = (from: number, to: number) => {
 
 export const largeValues: Scenario = {
   name: 'large-values',
-  about: '100 rows with values of 5 MB and of 1.8 MB copied, 100 streamed, and 10 clients that download what may be sent of them',
+  about:
+    '100 rows with values of 5 MB and of 1.8 MB copied, 100 streamed, and 10 clients that download what may be sent of them',
   tables: `create table files (id int primary key, owner text not null, body text not null, content bytea);
     create table notes (id int primary key, note text)`,
   streams: `  files: { auto_subscribe: true, query: "SELECT id, body FROM files WHERE owner = auth.user_id()" }
@@ -96,7 +97,10 @@ export const largeValues: Scenario = {
       ...Array.from({ length: fast }, () => world.reader('reader')),
       ...Array.from({ length: slow }, () => world.reader('reader', {}, 8 * MB)),
     ])
-    const seen = async () => [readers.map(({ bytes, streams, refused }) => [bytes, streams, refused]), world.isolates.peaks]
+    const seen = async () => [
+      readers.map(({ bytes, streams, refused }) => [bytes, streams, refused]),
+      world.isolates.peaks,
+    ]
     await until('every reader', async () => readers.every(({ complete }) => complete), 1_200, seen)
     for (const { bytes } of readers) check(bytes > rows * 1.79 * MB, () => `${bytes} bytes are not ${rows} values`)
     const { count } = (await world.status()).skippedRows

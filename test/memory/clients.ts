@@ -8,7 +8,11 @@ import type { World } from './world.ts'
 const TOGETHER = 50
 
 /** So many readers, some at a time. */
-async function readers(count: number, open: (n: number) => Promise<Reader>, seen: (all: readonly Reader[]) => unknown): Promise<Reader[]> {
+async function readers(
+  count: number,
+  open: (n: number) => Promise<Reader>,
+  seen: (all: readonly Reader[]) => unknown,
+): Promise<Reader[]> {
   const all: Reader[] = []
   for (let n = 0; n < count; n += TOGETHER) {
     const some = await Promise.all(Array.from({ length: Math.min(TOGETHER, count - n) }, (_, i) => open(n + i)))
@@ -30,7 +34,11 @@ const refusals = (all: readonly Reader[]) => {
   return sum
 }
 
-const state = (all: readonly Reader[], world: World) => [all.filter(({ complete }) => complete).length, refusals(all), world.isolates.peaks]
+const state = (all: readonly Reader[], world: World) => [
+  all.filter(({ complete }) => complete).length,
+  refusals(all),
+  world.isolates.peaks,
+]
 
 /** Of four streams each; no one else has them. */
 const SPOTS = 300
@@ -84,7 +92,9 @@ export const downloads: Scenario = {
   about: '2,000 clients download 1.9 MB each at once; 150 others read 15 MB by 200 KB/s, and 50 stop reading',
   tables: 'create table shelves (id int primary key, shelf text not null, body text not null)',
   streams: `  shelf: { auto_subscribe: true, query: "SELECT id, body FROM shelves WHERE shelf = auth.parameter('shelf')" }\n`,
-  prepare: (long) => `insert into shelves select n, case when n <= 5000 then 'small' else 'large' end, repeat(md5(n::text), 6)
+  prepare: (
+    long,
+  ) => `insert into shelves select n, case when n <= 5000 then 'small' else 'large' end, repeat(md5(n::text), 6)
     from generate_series(1, ${long ? 45_000 : 10_000}) n`,
   suite: true,
   async run(world, long) {

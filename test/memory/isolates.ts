@@ -160,7 +160,10 @@ export class Isolates {
       })),
     )
     const durableObjects = Object.fromEntries(
-      Object.entries(CLASSES).map(([binding, className]) => [binding, { className, scriptName: className, useSQLite: true }]),
+      Object.entries(CLASSES).map(([binding, className]) => [
+        binding,
+        { className, scriptName: className, useSQLite: true },
+      ]),
     )
     const worker = (name: string) => ({
       name,
@@ -196,7 +199,10 @@ async function heapOf(url: string): Promise<number> {
           socket.send(JSON.stringify({ id: 1, method: 'Runtime.getHeapUsage' }))
         }
         socket.onmessage = ({ data }) => {
-          const { id, result } = JSON.parse(String(data)) as { id?: number; result?: { usedSize: number; backingStorageSize?: number } }
+          const { id, result } = JSON.parse(String(data)) as {
+            id?: number
+            result?: { usedSize: number; backingStorageSize?: number }
+          }
           if (id === 1 && result) resolve((result.usedSize + (result.backingStorageSize ?? 0)) / 1_048_576)
         }
       }),

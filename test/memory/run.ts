@@ -36,7 +36,10 @@ for (const scenario of SCENARIOS) {
     console.log(`<!-- ${answered} looks, ${missed} missed. ${told} -->`)
   } catch (error) {
     process.exitCode = 1
-    console.error(`✗ ${scenario.name}: peaks ${JSON.stringify(world.isolates.peaks)}, ended ${world.isolates.deaths} times:`, error)
+    console.error(
+      `✗ ${scenario.name}: peaks ${JSON.stringify(world.isolates.peaks)}, ended ${world.isolates.deaths} times:`,
+      error,
+    )
   } finally {
     await world.stop()
   }

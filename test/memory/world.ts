@@ -104,7 +104,11 @@ export class World {
 
   /** A client that keeps what it receives, at its first checkpoint. */
   async follower(user: string): Promise<Follower> {
-    const follower = new Follower({ url: this.isolates.url, token: () => token(this.#secret, user), clientId: clientId(user) })
+    const follower = new Follower({
+      url: this.isolates.url,
+      token: () => token(this.#secret, user),
+      clientId: clientId(user),
+    })
     this.#closing.push(() => follower.close())
     await until(
       `a checkpoint of ${user}`,
@@ -126,7 +130,9 @@ export class World {
   /** Until the client has everything that was committed before. */
   async settled(follower: Follower, user: string): Promise<void> {
     const bearer = await token(this.#secret, user)
-    const write = await until('a write checkpoint', () => requestWriteCheckpoint(this.isolates.url, bearer, clientId(user)))
+    const write = await until('a write checkpoint', () =>
+      requestWriteCheckpoint(this.isolates.url, bearer, clientId(user)),
+    )
     const seen = async () => [follower.state, this.isolates.peaks, await this.status()]
     await until('everything committed', async () => follower.writeCheckpoint >= write, 3_600, seen)
   }

@@ -57,8 +57,15 @@ export const CHANGES: readonly (readonly [weight: number, change: Change])[] = [
   [2, (r) => `UPDATE fulls SET id = ${r.int(40)}, grp = ${literal(group(r))} WHERE id = ${r.int(30)}`],
   [2, (r) => `DELETE FROM fulls WHERE id = ${r.int(30)}`],
   [4, (r) => `INSERT INTO bag SELECT 'l${r.int(5)}', ${r.int(4)} FROM generate_series(1, ${1 + r.int(3)})`],
-  [3, (r) => `DELETE FROM bag WHERE ctid IN (SELECT ctid FROM bag WHERE label = 'l${r.int(5)}' AND n = ${r.int(4)} LIMIT ${1 + r.int(2)})`],
-  [2, (r) => `UPDATE bag SET n = ${r.int(4)} WHERE ctid IN (SELECT ctid FROM bag WHERE label = 'l${r.int(5)}' LIMIT 2)`],
+  [
+    3,
+    (r) =>
+      `DELETE FROM bag WHERE ctid IN (SELECT ctid FROM bag WHERE label = 'l${r.int(5)}' AND n = ${r.int(4)} LIMIT ${1 + r.int(2)})`,
+  ],
+  [
+    2,
+    (r) => `UPDATE bag SET n = ${r.int(4)} WHERE ctid IN (SELECT ctid FROM bag WHERE label = 'l${r.int(5)}' LIMIT 2)`,
+  ],
   [1, (r) => `DELETE FROM bag WHERE label = 'l${r.int(5)}' AND n = ${r.int(4)}`],
   [
     4,
@@ -68,8 +75,16 @@ export const CHANGES: readonly (readonly [weight: number, change: Change])[] = [
   [3, (r) => `UPDATE parts SET day = (day + ${r.int(20)}) % 20 WHERE id = ${r.int(60)}`],
   [2, (r) => `UPDATE parts SET t = t || '!', grp = ${literal(group(r))} WHERE day = ${r.int(20)} AND length(t) < 20`],
   [2, (r) => `DELETE FROM parts WHERE id % 11 = ${r.int(11)}`],
-  [1, (r) => `INSERT INTO parts_${1 + r.int(3)} (id, day, grp, t) VALUES (${r.int(60)}, ${r.int(30)}, ${literal(group(r))}, 'direct')`],
-  [3, (r) => `INSERT INTO texts VALUES (${textKey(r.int(30))}, ${r.int(8)}, ${long(r)}) ON CONFLICT (k) DO UPDATE SET n = excluded.n`],
+  [
+    1,
+    (r) =>
+      `INSERT INTO parts_${1 + r.int(3)} (id, day, grp, t) VALUES (${r.int(60)}, ${r.int(30)}, ${literal(group(r))}, 'direct')`,
+  ],
+  [
+    3,
+    (r) =>
+      `INSERT INTO texts VALUES (${textKey(r.int(30))}, ${r.int(8)}, ${long(r)}) ON CONFLICT (k) DO UPDATE SET n = excluded.n`,
+  ],
   [3, (r) => `UPDATE texts SET n = (n + 1) % 8 WHERE n < ${r.int(8)}`],
   [2, (r) => `UPDATE texts SET k = ${textKey(r.int(30))} WHERE k = ${textKey(r.int(30))}`],
   [1, (r) => `UPDATE texts SET body = ${long(r)} WHERE k = ${textKey(r.int(30))}`],
@@ -119,7 +134,8 @@ export function transaction(r: Random): string[] {
   if (r.chance(0.5)) statements.push(...transfer(r))
   for (let n = r.int(6); n >= 0; n--) {
     const dice = r.next()
-    if (dice < 0.15) statements.push('SAVEPOINT s', change(r), r.chance(0.5) ? 'ROLLBACK TO SAVEPOINT s' : 'RELEASE SAVEPOINT s')
+    if (dice < 0.15)
+      statements.push('SAVEPOINT s', change(r), r.chance(0.5) ? 'ROLLBACK TO SAVEPOINT s' : 'RELEASE SAVEPOINT s')
     else if (dice < 0.22)
       statements.push(
         `DO $do$ BEGIN BEGIN ${change(r)}; RAISE EXCEPTION 'x'; EXCEPTION WHEN OTHERS THEN ${change(r)}; END; EXCEPTION WHEN OTHERS THEN NULL; END $do$`,

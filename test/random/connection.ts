@@ -9,7 +9,13 @@ export class Connection {
   #fallen = false
 
   private constructor(url: string) {
-    this.#sql = postgres(url, { max: 1, onnotice: () => {}, max_lifetime: null, connect_timeout: 5, onclose: () => (this.#fallen = true) })
+    this.#sql = postgres(url, {
+      max: 1,
+      onnotice: () => {},
+      max_lifetime: null,
+      connect_timeout: 5,
+      onclose: () => (this.#fallen = true),
+    })
   }
 
   static async open(url: string): Promise<Connection> {

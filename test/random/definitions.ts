@@ -19,10 +19,41 @@ export const DEFINITIONS: readonly (readonly [weight: number, statements: (r: Ra
   [2, (r) => column(r, (name) => `TYPE int USING length(${name}::text)`)],
   [1, (r) => column(r, (name) => `TYPE bigint USING length(${name}::text)`)],
   // Rows before and behind it are of one transaction, and have other columns.
-  [4, (r) => ['BEGIN', ...transfer(r), `ALTER TABLE ledger DROP COLUMN IF EXISTS ${r.pick(SPARE)}`, ...transfer(r), 'COMMIT']],
-  [1, (r) => ['BEGIN', ...transfer(r), `ALTER TABLE ledger ADD COLUMN IF NOT EXISTS ${r.pick(SPARE)} int`, ...transfer(r), 'COMMIT']],
-  [2, (r) => ['BEGIN', change(r), `ALTER TABLE ${someTable(r)} DROP COLUMN x${r.int(3)}`, change(r), change(r), 'COMMIT']],
-  [1, (r) => ['BEGIN', change(r), `ALTER TABLE ${someTable(r)} ADD COLUMN x${r.int(3)} int DEFAULT 5`, change(r), change(r), 'COMMIT']],
+  [
+    4,
+    (r) => [
+      'BEGIN',
+      ...transfer(r),
+      `ALTER TABLE ledger DROP COLUMN IF EXISTS ${r.pick(SPARE)}`,
+      ...transfer(r),
+      'COMMIT',
+    ],
+  ],
+  [
+    1,
+    (r) => [
+      'BEGIN',
+      ...transfer(r),
+      `ALTER TABLE ledger ADD COLUMN IF NOT EXISTS ${r.pick(SPARE)} int`,
+      ...transfer(r),
+      'COMMIT',
+    ],
+  ],
+  [
+    2,
+    (r) => ['BEGIN', change(r), `ALTER TABLE ${someTable(r)} DROP COLUMN x${r.int(3)}`, change(r), change(r), 'COMMIT'],
+  ],
+  [
+    1,
+    (r) => [
+      'BEGIN',
+      change(r),
+      `ALTER TABLE ${someTable(r)} ADD COLUMN x${r.int(3)} int DEFAULT 5`,
+      change(r),
+      change(r),
+      'COMMIT',
+    ],
+  ],
   [1, () => ['ALTER TABLE items RENAME TO items_away']],
   [4, () => ['ALTER TABLE items_away RENAME TO items']],
   [1, () => ['ALTER TABLE pairs RENAME TO pairs_away']],
@@ -31,9 +62,26 @@ export const DEFINITIONS: readonly (readonly [weight: number, statements: (r: Ra
   [4, () => ['ALTER SCHEMA another RENAME TO other']],
   [1, () => ['ALTER TABLE logs_a RENAME TO old_logs_a']],
   [3, () => ['ALTER TABLE old_logs_a RENAME TO logs_a']],
-  [1, () => ['DROP TABLE codes', ...CODES, `INSERT INTO codes SELECT 'code' || i, 'b', i FROM generate_series(5, 15) i`]],
-  [1, () => ['BEGIN; DROP TABLE pairs', ...PAIRS, `INSERT INTO pairs SELECT 'new', i, 'c', i FROM generate_series(1, 9) i; COMMIT`]],
-  [2, () => ['CREATE TABLE logs_c (id int PRIMARY KEY, line text)', `INSERT INTO logs_c VALUES (1, 'there at once')`, '%PUBLISH% logs_c']],
+  [
+    1,
+    () => ['DROP TABLE codes', ...CODES, `INSERT INTO codes SELECT 'code' || i, 'b', i FROM generate_series(5, 15) i`],
+  ],
+  [
+    1,
+    () => [
+      'BEGIN; DROP TABLE pairs',
+      ...PAIRS,
+      `INSERT INTO pairs SELECT 'new', i, 'c', i FROM generate_series(1, 9) i; COMMIT`,
+    ],
+  ],
+  [
+    2,
+    () => [
+      'CREATE TABLE logs_c (id int PRIMARY KEY, line text)',
+      `INSERT INTO logs_c VALUES (1, 'there at once')`,
+      '%PUBLISH% logs_c',
+    ],
+  ],
   [1, () => ['DROP TABLE logs_c']],
   [1, () => ['ALTER TABLE items REPLICA IDENTITY FULL']],
   [2, () => ['ALTER TABLE items REPLICA IDENTITY DEFAULT']],
@@ -48,7 +96,10 @@ export const DEFINITIONS: readonly (readonly [weight: number, statements: (r: Ra
   [1, () => ['ALTER TABLE parts DETACH PARTITION parts_1']],
   [
     2,
-    () => ['DELETE FROM parts_1 WHERE day NOT BETWEEN 0 AND 9', 'ALTER TABLE parts ATTACH PARTITION parts_1 FOR VALUES FROM (0) TO (10)'],
+    () => [
+      'DELETE FROM parts_1 WHERE day NOT BETWEEN 0 AND 9',
+      'ALTER TABLE parts ATTACH PARTITION parts_1 FOR VALUES FROM (0) TO (10)',
+    ],
   ],
   [1, () => [`ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'`]],
   [1, () => [`ALTER TYPE mood RENAME VALUE 'blue' TO 'sad'`]],

@@ -61,7 +61,8 @@ export interface RunReport {
   faults: Map<string, number>
 }
 
-type StepKind = 'change' | 'transaction' | 'large' | 'truncate' | 'open' | 'prepared' | 'definition' | 'deploy' | 'disruption'
+type StepKind =
+  'change' | 'transaction' | 'large' | 'truncate' | 'open' | 'prepared' | 'definition' | 'deploy' | 'disruption'
 
 const STEPS: readonly (readonly [weight: number, kind: StepKind])[] = [
   [56, 'change'],
@@ -118,7 +119,15 @@ class Driver {
     this.#options = options
     this.#random = new Random(options.seed)
     this.#publication = options.seed % 2 === 0 ? null : 'mine'
-    this.#report = { steps: 0, quietPoints: 0, checkpoints: 0, refused: 0, disruptions: {}, encryption: new Set(), faults: new Map() }
+    this.#report = {
+      steps: 0,
+      quietPoints: 0,
+      checkpoints: 0,
+      refused: 0,
+      disruptions: {},
+      encryption: new Set(),
+      faults: new Map(),
+    }
   }
 
   async start(): Promise<void> {
@@ -126,13 +135,18 @@ class Driver {
     this.#directory = await temporaryDirectory()
     const { overTls = OVER_TLS, postgres } = this.#options
     const settings = { max_prepared_transactions: '10', deadlock_timeout: '200ms' }
-    this.#postgres = await startPostgres(settings, { overTls, ...(postgres === undefined ? {} : { version: postgres }) })
+    this.#postgres = await startPostgres(settings, {
+      overTls,
+      ...(postgres === undefined ? {} : { version: postgres }),
+    })
     this.#proxy = new Proxy(this.#postgres.port)
     await this.#proxy.listen()
     for (const statement of TABLES) await this.#postgres.sql().unsafe(statement)
     if (this.#publication) {
       const viaRoot = seed % 4 === 3
-      await this.#postgres.sql().unsafe(`CREATE PUBLICATION mine FOR TABLE ${PUBLISHED} WITH (publish_via_partition_root = ${viaRoot})`)
+      await this.#postgres
+        .sql()
+        .unsafe(`CREATE PUBLICATION mine FOR TABLE ${PUBLISHED} WITH (publish_via_partition_root = ${viaRoot})`)
     }
     this.#edge = await startEdge({
       databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
@@ -218,7 +232,9 @@ class Driver {
       case 'large':
         return this.#transactions.run(['BEGIN', ...largeTransaction(r), r.chance(0.85) ? 'COMMIT' : 'ROLLBACK'])
       case 'truncate':
-        return this.#transactions.run(r.chance(0.5) ? [truncate(r)] : ['BEGIN', change(r), truncate(r), change(r), 'COMMIT'])
+        return this.#transactions.run(
+          r.chance(0.5) ? [truncate(r)] : ['BEGIN', change(r), truncate(r), change(r), 'COMMIT'],
+        )
       case 'open':
         return this.#transactions.leaveOpen(['BEGIN', ...(r.chance(0.5) ? transfer(r) : []), change(r)], 1 + r.int(15))
       case 'prepared':
@@ -259,7 +275,10 @@ class Driver {
     const [name, work] = r.weighted<readonly [string, () => Promise<unknown>]>([
       [3, ['socket cut', async () => this.#proxy.cut()]],
       [2, ['socket hangs', async () => this.#proxy.hang(200 + r.int(300))]],
-      [3, ['walsender ended', () => sql`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active`]],
+      [
+        3,
+        ['walsender ended', () => sql`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active`],
+      ],
       [2, ['workerd killed', () => this.#edge.kill9()]],
       [1, ['Postgres restarted', () => this.#restart(() => this.#postgres.restart())]],
       [
@@ -293,7 +312,13 @@ class Driver {
     // Definitions are found by looking now and then, and copied; anything else must be there now.
     await this.#until('the buckets to be what Postgres says', async () => {
       const before = await statusOf(this.#edge.url, this.#secret)
-      if (before.copy !== null || before.pendingBatches > 0 || before.deploy.next !== null || before.deploy.dropping > 0) return false
+      if (
+        before.copy !== null ||
+        before.pendingBatches > 0 ||
+        before.deploy.next !== null ||
+        before.deploy.dropping > 0
+      )
+        return false
       const options = optionsOf((await this.#operator.configs()).yaml)
       const { contents: truth, away } = await truthOf(this.#postgres.sql(), this.#publication)
       const stored = await storedBuckets(this.#edgeDirectory)
@@ -357,7 +382,9 @@ class Driver {
 
   async #writeCheckpoint(): Promise<void> {
     const bearer = await token(this.#secret, 'u1')
-    const write = await this.#until('a write checkpoint', () => requestWriteCheckpoint(this.#edge.url, bearer, 'driver'))
+    const write = await this.#until('a write checkpoint', () =>
+      requestWriteCheckpoint(this.#edge.url, bearer, 'driver'),
+    )
     await this.#until('the write checkpoint to come back', async () => this.#follower.writeCheckpoint >= write)
   }
 

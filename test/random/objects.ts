@@ -80,7 +80,9 @@ export async function storedBuckets(edgeDirectory: string): Promise<Stored> {
         if (other !== undefined) problems.push(`I1: op ${id} is in ${other} and in ${name}`)
         ids.set(id, name)
         if (id > known.committed)
-          problems.push(`I2: ${name}: op ${id} is above the checkpoint ${known.committed} although nothing is under way`)
+          problems.push(
+            `I2: ${name}: op ${id} is above the checkpoint ${known.committed} although nothing is under way`,
+          )
         after = id
         count++
         checksum = addChecksums(checksum, op.checksum)
@@ -100,7 +102,10 @@ export async function storedBuckets(edgeDirectory: string): Promise<Stored> {
     }
     if (name.startsWith('mailbox') || rows.size === 0) continue
     const bucket = name.slice(name.indexOf('#') + 1)
-    contents.set(bucket, [...(contents.get(bucket) ?? []), ...[...rows.values()].map((data) => canonical(JSON.parse(data)))].sort())
+    contents.set(
+      bucket,
+      [...(contents.get(bucket) ?? []), ...[...rows.values()].map((data) => canonical(JSON.parse(data)))].sort(),
+    )
   }
   return { contents, committed: known.committed, problems }
 }

@@ -101,20 +101,23 @@ export const OPTIONS: readonly string[] = Object.keys(OPTIONAL)
 export function syncConfigOf(options: readonly string[]): string {
   const streams = options.map((name) => {
     const query = OPTIONAL[name] ?? ''
-    const subscribed = query.includes('subscription') ? 'accept_potentially_dangerous_queries: true' : 'auto_subscribe: true'
+    const subscribed = query.includes('subscription')
+      ? 'accept_potentially_dangerous_queries: true'
+      : 'auto_subscribe: true'
     return `  ${name}:\n    query: ${query}\n    ${subscribed}\n`
   })
   return `# options: ${options.join()}\n${STREAMS}${streams.join('')}`
 }
 
-export const optionsOf = (yaml: string): string[] => (/^# options: (.*)$/m.exec(yaml)?.[1] ?? '').split(',').filter((name) => name !== '')
+export const optionsOf = (yaml: string): string[] =>
+  (/^# options: (.*)$/m.exec(yaml)?.[1] ?? '').split(',').filter((name) => name !== '')
 
 /** A bucket without its hash → the optional stream that it belongs to, null when it is always there. */
 export const optionOf = (bucket: string): string | null => OPTIONS.find((name) => bucket.startsWith(`${name}[`)) ?? null
 
 /** Everything that a client can have here: all groups of the streams that take one. */
-export const SUBSCRIPTIONS = ['items', 'pairs', 'codes', 'parts', 'things', 'ledger', 'items2', 'ledger2'].flatMap((stream) =>
-  GROUPS.map((grp) => ({ stream, parameters: { grp }, override_priority: null })),
+export const SUBSCRIPTIONS = ['items', 'pairs', 'codes', 'parts', 'things', 'ledger', 'items2', 'ledger2'].flatMap(
+  (stream) => GROUPS.map((grp) => ({ stream, parameters: { grp }, override_priority: null })),
 )
 
 /** What plain SQL says of one definition: its rows, in buckets by `by` or all in one. */

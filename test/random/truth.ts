@@ -37,7 +37,10 @@ export async function truthOf(sql: Sql, publication: string | null): Promise<Kno
       if (!tables.some(({ name }) => name === truth.table)) away.add(truth.name)
       if (!there(truth.table)) return
       const { distinct, columns, table, where } = truth
-      const rows = await rowsOf(tx, `SELECT ${distinct ? 'DISTINCT ' : ''}${columns} FROM ${table} ${where ? `WHERE ${where}` : ''}`)
+      const rows = await rowsOf(
+        tx,
+        `SELECT ${distinct ? 'DISTINCT ' : ''}${columns} FROM ${table} ${where ? `WHERE ${where}` : ''}`,
+      )
       for (const row of rows) {
         const by = truth.by === undefined ? [] : [row[truth.by]]
         if (by.includes(null)) continue
@@ -49,7 +52,8 @@ export async function truthOf(sql: Sql, publication: string | null): Promise<Kno
       if (/^public\.logs_[a-z]$/.test(name)) await add({ name: 'logs_%', table: name, columns: '*' })
     }
     if (there('public.members')) {
-      for (const row of await rowsOf(tx, 'SELECT u, grp FROM public.members')) put(contents, `members${JSON.stringify([row.u])}`, [row.grp])
+      for (const row of await rowsOf(tx, 'SELECT u, grp FROM public.members'))
+        put(contents, `members${JSON.stringify([row.u])}`, [row.grp])
     }
     for (const rows of contents.values()) rows.sort()
     return { contents, away }
@@ -102,7 +106,9 @@ export function differences(held: Contents, wanted: Contents): string[] {
     if (JSON.stringify(have) === JSON.stringify(want)) continue
     const extra = without(have, want)
     const missing = without(want, have)
-    found.push(`${bucket}: ${have.length} rows, wanted ${want.length}; extra ${short(extra)}; missing ${short(missing)}`)
+    found.push(
+      `${bucket}: ${have.length} rows, wanted ${want.length}; extra ${short(extra)}; missing ${short(missing)}`,
+    )
   }
   return found
 }

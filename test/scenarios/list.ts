@@ -3,6 +3,8 @@ import { until } from '../support/support.ts'
 import type { ClientKind, ScenarioClient } from './client.ts'
 import { ROOMS, type Setting } from './setting.ts'
 
+// The file is long because it is one list, which every client goes through.
+
 export interface Scenario {
   promise: string
   run(setting: Setting, kind: ClientKind): Promise<void>
@@ -12,10 +14,18 @@ const column = async (client: ScenarioClient, sql: string): Promise<unknown[]> =
   (await client.rows(sql)).map((row) => Object.values(row)[0])
 
 /** Waits until a query answers exactly this, in its first column. */
-async function shows(client: ScenarioClient, sql: string, wanted: readonly unknown[], limitSeconds = 60): Promise<void> {
+async function shows(
+  client: ScenarioClient,
+  sql: string,
+  wanted: readonly unknown[],
+  limitSeconds = 60,
+): Promise<void> {
   const seen = () => column(client, sql)
   const equal = async () => JSON.stringify(await seen()) === JSON.stringify(wanted)
-  await until(`${sql} = ${JSON.stringify(wanted).slice(0, 300)}`, equal, limitSeconds, async () => [await seen(), await client.status()])
+  await until(`${sql} = ${JSON.stringify(wanted).slice(0, 300)}`, equal, limitSeconds, async () => [
+    await seen(),
+    await client.status(),
+  ])
 }
 
 const TASKS = 'select id from tasks order by id'
@@ -39,7 +49,9 @@ export const SCENARIOS: Scenario[] = [
       expect(await column(client, "select title from news where id = 'n1'")).toEqual(['Opened'])
       expect(await column(client, 'select id from items')).toEqual([])
       const { streams } = await client.status()
-      const defaults = streams.filter(({ isDefault, active, hasSynced }) => isDefault && active && hasSynced).map(({ name }) => name)
+      const defaults = streams
+        .filter(({ isDefault, active, hasSynced }) => isDefault && active && hasSynced)
+        .map(({ name }) => name)
       expect(defaults.sort()).toEqual(['news', 'notes', 'rooms', 'tasks'])
     },
   },
@@ -108,7 +120,10 @@ export const SCENARIOS: Scenario[] = [
         await new Promise((resolve) => setTimeout(resolve, 1_000))
         return JSON.stringify(await column(client, items)) === '["l1"]'
       }
-      await until('the second list to leave', left, 60, async () => [await column(client, items), await client.status()])
+      await until('the second list to leave', left, 60, async () => [
+        await column(client, items),
+        await client.status(),
+      ])
     },
   },
   {
@@ -192,7 +207,9 @@ export const SCENARIOS: Scenario[] = [
         const sql = setting.postgres.sql()
         const user = setting.newUser()
         let tokens = 0
-        const client = await setting.connected(kind, user, { token: () => setting.token(user, tokens++ === 0 ? seconds : 3_600) })
+        const client = await setting.connected(kind, user, {
+          token: () => setting.token(user, tokens++ === 0 ? seconds : 3_600),
+        })
         await until('the second token', async () => tokens >= 2)
         await sql`insert into notes values (${`${user}-1`}, ${user}, 'with the second token')`
         await shows(client, NOTES, ['with the second token'])
@@ -205,7 +222,9 @@ export const SCENARIOS: Scenario[] = [
     async run(setting, kind) {
       const user = setting.newUser()
       let tokens = 0
-      const client = await setting.connected(kind, user, { token: () => (tokens++ === 0 ? setting.badToken(user) : setting.token(user)) })
+      const client = await setting.connected(kind, user, {
+        token: () => (tokens++ === 0 ? setting.badToken(user) : setting.token(user)),
+      })
       expect(tokens).toBeGreaterThanOrEqual(2)
       expect(await column(client, "select id from news where id = 'n1'")).toEqual(['n1'])
     },

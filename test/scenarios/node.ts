@@ -51,7 +51,12 @@ function older(directory: string, name: string): ClientKind {
 
 export const nodeKinds = (directory: string): ClientKind[] => [
   current(directory, 'node 1.1, BSON', { connectionMethod: SyncStreamConnectionMethod.HTTP }),
-  current(directory, 'node 1.1, NDJSON', { connectionMethod: SyncStreamConnectionMethod.HTTP }, { customFetch: ndjsonFetch }),
+  current(
+    directory,
+    'node 1.1, NDJSON',
+    { connectionMethod: SyncStreamConnectionMethod.HTTP },
+    { customFetch: ndjsonFetch },
+  ),
   current(directory, 'node 1.1, RSocket', { connectionMethod: SyncStreamConnectionMethod.WEB_SOCKET }),
   older(directory, 'node 0.18, RSocket'),
 ]

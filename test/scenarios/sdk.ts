@@ -17,7 +17,10 @@ export interface SdkDatabase {
   getNextCrudTransaction(): Promise<SdkTransaction | null>
   registerListener(listener: { statusChanged?: (status: SdkStatus) => void }): unknown
   readonly currentStatus: SdkStatus
-  syncStream(name: string, parameters?: Record<string, unknown>): { subscribe(options?: object): Promise<{ unsubscribe(): void }> }
+  syncStream(
+    name: string,
+    parameters?: Record<string, unknown>,
+  ): { subscribe(options?: object): Promise<{ unsubscribe(): void }> }
   close(): Promise<void>
 }
 
@@ -43,7 +46,8 @@ interface SdkStatus {
 
 /** The tables of the scenarios, in terms of an SDK. */
 export function tablesOf<T>(column: Column, table: new (columns: Record<string, never>) => T) {
-  const columns = (...names: string[]): T => new table(Object.fromEntries(names.map((name) => [name, column.text as never])))
+  const columns = (...names: string[]): T =>
+    new table(Object.fromEntries(names.map((name) => [name, column.text as never])))
   return {
     news: columns('title'),
     notes: columns('owner_id', 'body'),
@@ -62,7 +66,8 @@ export function scenarioClient(database: SdkDatabase, options: ClientOptions, co
   database.registerListener({
     statusChanged: (status) => {
       if (status.hasSynced === true) return
-      for (const priority of PRIORITIES) if (status.statusForPriority(priority)?.hasSynced === true) partial.add(priority)
+      for (const priority of PRIORITIES)
+        if (status.statusForPriority(priority)?.hasSynced === true) partial.add(priority)
     },
   })
   const connector: SdkConnector = {
@@ -79,7 +84,11 @@ export function scenarioClient(database: SdkDatabase, options: ClientOptions, co
     rows: (sql, parameters = []) => database.getAll<Record<string, unknown>>(sql, [...parameters]),
     execute: async (sql, parameters = []) => void (await database.execute(sql, [...parameters])),
     connect: () =>
-      database.connect(connector, { retryDelayMs: 300, includeDefaultStreams: options.includeDefaults ?? true, ...connectOptions }),
+      database.connect(connector, {
+        retryDelayMs: 300,
+        includeDefaultStreams: options.includeDefaults ?? true,
+        ...connectOptions,
+      }),
     disconnect: () => database.disconnect(),
     synced: (priority) => database.waitForFirstSync(priority === undefined ? {} : { priority }),
     status: async (): Promise<ClientStatus> => {
@@ -90,9 +99,11 @@ export function scenarioClient(database: SdkDatabase, options: ClientOptions, co
         downloadError: dataFlowStatus.downloadError?.message ?? null,
         uploadError: dataFlowStatus.uploadError?.message ?? null,
         partial: [...partial],
-        streams: (syncStreams ?? []).map(({ subscription: { name, parameters, active, hasSynced: synced, isDefault } }) => {
-          return { name, parameters, active, hasSynced: synced, isDefault }
-        }),
+        streams: (syncStreams ?? []).map(
+          ({ subscription: { name, parameters, active, hasSynced: synced, isDefault } }) => {
+            return { name, parameters, active, hasSynced: synced, isDefault }
+          },
+        ),
       }
     },
     subscribe: async (stream, parameters, given = {}) => {

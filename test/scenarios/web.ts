@@ -30,7 +30,9 @@ export async function webKinds(): Promise<{ kinds: ClientKind[]; complaints: str
   if (process.env.ROCKPOOL_LOG) page.on('console', (line) => console.log(`[page] ${line.text()}`))
   const clients: ClientOptions[] = []
   await page.exposeFunction('scenarioToken', (client: number) => clients[client]?.token())
-  await page.exposeFunction('scenarioUpload', (client: number, ops: Parameters<ClientOptions['upload']>[0]) => clients[client]?.upload(ops))
+  await page.exposeFunction('scenarioUpload', (client: number, ops: Parameters<ClientOptions['upload']>[0]) =>
+    clients[client]?.upload(ops),
+  )
   await page.goto(`http://127.0.0.1:${address.port}/`)
   const kind = (name: string, method: 'http' | 'web-socket'): ClientKind => ({
     name,
@@ -52,7 +54,11 @@ export async function webKinds(): Promise<{ kinds: ClientKind[]; complaints: str
 /** The methods of a client in the page. */
 function remote(page: Page, client: number): ScenarioClient {
   const call = async <T>(method: keyof ScenarioClient, ...parameters: unknown[]): Promise<T> =>
-    (await page.evaluate(([n, name, given]) => window.callClient(n, name, given), [client, method, parameters] as const)) as T
+    (await page.evaluate(([n, name, given]) => window.callClient(n, name, given), [
+      client,
+      method,
+      parameters,
+    ] as const)) as T
   return {
     rows: (sql, parameters) => call('rows', sql, parameters ?? []),
     execute: (sql, parameters) => call('execute', sql, parameters ?? []),

@@ -4,7 +4,14 @@ import { Log } from '../../durable-objects/bucket/log.ts'
 import { opChecksumOf, opIdOf, rowKeyOf, splitOps } from '../../protocol/op-text.ts'
 import type { Database } from '../../durable-objects/shared/database.ts'
 import { addChecksums } from '../../protocol/checksum.ts'
-import type { AppendRequest, BucketState, PublishAnswer, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages/bucket.ts'
+import type {
+  AppendRequest,
+  BucketState,
+  PublishAnswer,
+  ReadAnswer,
+  RowsAnswer,
+  StateAnswer,
+} from '../../protocol/messages/bucket.ts'
 import type { Serving } from '../../protocol/messages/replicator.ts'
 import { End } from './sim.ts'
 import type { World } from './world.ts'
@@ -88,7 +95,8 @@ export class SimBucket {
     if (answer.kind === 'ops' && answer.body.includes('"op":"CLEAR"')) this.#world.count('CLEAR read')
     for (const text of answer.kind === 'ops' ? splitOps(answer.body) : []) {
       const newer = this.#ids.get(rowKeyOf(text) ?? 'none')?.find((id) => id > opIdOf(text))
-      if (newer !== undefined && newer <= checkpoint) this.#world.violate(`${this.name}: op ${opIdOf(text)} is sent beside ${newer}`)
+      if (newer !== undefined && newer <= checkpoint)
+        this.#world.violate(`${this.name}: op ${opIdOf(text)} is sent beside ${newer}`)
     }
     return answer
   }
@@ -132,7 +140,9 @@ export class SimBucket {
     if (this.#sockets.size > 0) this.#world.count('direct streams hibernated')
     this.#restart()
     this.#direct = this.#newDirect()
-    this.#direct.wake([...this.#sockets].flatMap((socket): [Socket, DirectState][] => (socket.saved ? [[socket, socket.saved]] : [])))
+    this.#direct.wake(
+      [...this.#sockets].flatMap((socket): [Socket, DirectState][] => (socket.saved ? [[socket, socket.saved]] : [])),
+    )
   }
 
   #restart(): void {

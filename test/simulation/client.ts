@@ -93,7 +93,13 @@ export class SimClient {
         send: line,
         data: ({ bucket, after, next, more, ops }) =>
           line({
-            data: { bucket, after: String(after), next_after: String(next), has_more: more, data: JSON.parse(`[${ops}]`) as WireOp[] },
+            data: {
+              bucket,
+              after: String(after),
+              next_after: String(next),
+              has_more: more,
+              data: JSON.parse(`[${ops}]`) as WireOp[],
+            },
           }),
       },
     }
@@ -145,7 +151,11 @@ export class SimClient {
   #line(line: SyncLine): void {
     if ('checkpoint' in line) {
       const buckets = new Map(line.checkpoint.buckets.map((entry) => [entry.bucket, entry.checksum >>> 0]))
-      this.#target = { lastOp: Number(line.checkpoint.last_op_id), write: line.checkpoint.write_checkpoint ?? null, buckets }
+      this.#target = {
+        lastOp: Number(line.checkpoint.last_op_id),
+        write: line.checkpoint.write_checkpoint ?? null,
+        buckets,
+      }
       for (const name of this.#buckets.keys()) if (!buckets.has(name)) this.#buckets.delete(name)
     } else if ('checkpoint_diff' in line) {
       const { last_op_id, write_checkpoint, updated_buckets, removed_buckets } = line.checkpoint_diff
@@ -161,7 +171,11 @@ export class SimClient {
   }
 
   #data(name: string, ops: readonly WireOp[]): void {
-    const held = this.#buckets.get(name) ?? { last: 0, checksum: 0, rows: new Map<string, { data: string; op: number }>() }
+    const held = this.#buckets.get(name) ?? {
+      last: 0,
+      checksum: 0,
+      rows: new Map<string, { data: string; op: number }>(),
+    }
     this.#buckets.set(name, held)
     for (const op of ops) {
       const id = Number(op.op_id)
@@ -189,7 +203,8 @@ export class SimClient {
     this.checkpoints++
     for (const [name, checksum] of target.buckets) {
       const held = this.#buckets.get(name)
-      if ((held?.checksum ?? 0) !== checksum) this.#violate(`I3: the checksum of ${name} at ${target.lastOp} does not fit`)
+      if ((held?.checksum ?? 0) !== checksum)
+        this.#violate(`I3: the checksum of ${name} at ${target.lastOp} does not fit`)
       // As clients do: everything up to the checkpoint has come.
       if (held) held.last = Math.max(held.last, target.lastOp)
     }
@@ -202,7 +217,8 @@ export class SimClient {
     const truth = this.#world.truth(transactions, plan, this.user, this.id)
     if (JSON.stringify(rows) !== JSON.stringify(truth.rows))
       this.#violate(`I4/I7 at ${transactions}: ${rows.join()} instead of ${truth.rows.join()}`)
-    if (target.write !== truth.write) this.#violate(`I5 at ${transactions}: write checkpoint ${target.write} instead of ${truth.write}`)
+    if (target.write !== truth.write)
+      this.#violate(`I5 at ${transactions}: write checkpoint ${target.write} instead of ${truth.write}`)
   }
 
   /** What the client holds is what the source has now. */

@@ -35,7 +35,8 @@ export class SimDirectClient {
   /** What it holds is what the source has now, and it was let in under the plan that serves. */
   current(): boolean {
     return (
-      this.#plan === this.#world.plan && this.#content() === JSON.stringify(this.#world.content(this.#world.source.length, this.bucket))
+      this.#plan === this.#world.plan &&
+      this.#content() === JSON.stringify(this.#world.content(this.#world.source.length, this.bucket))
     )
   }
 
@@ -45,7 +46,9 @@ export class SimDirectClient {
       // The Worker looks whether the plan that serves gives the bucket.
       const serving = await sim.rpc(() => replicator.serving).catch(() => null)
       if (!serving) continue
-      const end = await sim.rpc(() => this.#world.bucket(this.bucket).accept(this.#last, serving.plan)).catch(() => null)
+      const end = await sim
+        .rpc(() => this.#world.bucket(this.bucket).accept(this.#last, serving.plan))
+        .catch(() => null)
       if (!end) continue
       this.#plan = serving.plan
       this.#follow(end)
@@ -96,7 +99,8 @@ export class SimDirectClient {
     this.#last = Math.max(this.#last, id)
     if (this.#checksum !== checkpoint.checksum >>> 0) world.violate(`I3: ${what}: the checksum does not fit`)
     const boundary = world.boundaries.get(id)
-    if (!boundary || id > world.replicator.serving.checkpoint) return world.violate(`I4: ${what}: that is no committed checkpoint`)
+    if (!boundary || id > world.replicator.serving.checkpoint)
+      return world.violate(`I4: ${what}: that is no committed checkpoint`)
     if (this.#content() !== JSON.stringify(world.content(boundary.transactions, this.bucket)))
       world.violate(`I4: ${what}: ${this.#content()}`)
   }

@@ -92,7 +92,11 @@ export class SimRelay {
 
   acceptStream(): End<SubscribeFrame | 'ack', RelayFrame> {
     const [end, theirs] = End.pair<RelayFrame, SubscribeFrame | 'ack'>(this.#world.sim)
-    const stream: RelayStream = { end, unacknowledged: 0, saved: { marks: [], toldPlan: null, form: undefined, owing: true } }
+    const stream: RelayStream = {
+      end,
+      unacknowledged: 0,
+      saved: { marks: [], toldPlan: null, form: undefined, owing: true },
+    }
     this.#streams.add(stream)
     end.onMessage = (message) => {
       if (message === 'ack') {

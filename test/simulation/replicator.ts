@@ -81,7 +81,11 @@ export class SimReplicator {
     const { txn } = this.#place
     committer.hold()
     store.state.set('comparing', true)
-    store.state.set('decode', { counter: store.state.get('decode').counter, position: positionOf(source.length), partial: null })
+    store.state.set('decode', {
+      counter: store.state.get('decode').counter,
+      position: positionOf(source.length),
+      partial: null,
+    })
     store.tables.compareAll()
     // Their markers were lost with the slot, and are emitted once more.
     const writes = source.slice(txn).flatMap((each) => (each.write ? [each] : []))
@@ -284,7 +288,14 @@ export class SimReplicator {
     const { store, comparison } = this.#life
     const { committed, hold } = store.state.get('commit')
     const { counter, partial } = store.state.get('decode')
-    if (partial !== null || hold !== null || committed !== counter || store.tables.copying || store.tables.hasIncomplete) return []
+    if (
+      partial !== null ||
+      hold !== null ||
+      committed !== counter ||
+      store.tables.copying ||
+      store.tables.hasIncomplete
+    )
+      return []
     return comparison.toMend
   }
 
@@ -297,17 +308,23 @@ export class SimReplicator {
     const name = this.#life.store.buckets.name(bucket)
     const table = /^[gh]/.test(name) ? 'items' : 'members'
     const held = this.#world.bucket(name).rows(Number.MAX_SAFE_INTEGER)
-    const ids = new Set(held.kind === 'rows' ? held.rows.map((text) => String((JSON.parse(text) as { id: string }).id)) : [])
+    const ids = new Set(
+      held.kind === 'rows' ? held.rows.map((text) => String((JSON.parse(text) as { id: string }).id)) : [],
+    )
     for (const key of this.#world.keys(txn, table)) {
       const row = this.#world.row(txn, table, key)
       const text = JSON.stringify([key])
       const state = batch.state(TABLES[table], text)
       if (!row || !state?.outputs.some((output) => output.bucket === bucket)) continue
       ids.delete(key)
-      batch.restate(TABLES[table], text, { ...state, outputs: state.outputs.filter((output) => output.bucket !== bucket) })
+      batch.restate(TABLES[table], text, {
+        ...state,
+        outputs: state.outputs.filter((output) => output.bucket !== bucket),
+      })
       batch.upsert(TABLES[table], text, row, imageOf(row))
     }
-    for (const id of ids) batch.removeStray({ bucket, type: table, id, subkey: subkeyOf(TABLES[table], JSON.stringify([id])) })
+    for (const id of ids)
+      batch.removeStray({ bucket, type: table, id, subkey: subkeyOf(TABLES[table], JSON.stringify([id])) })
     batch.announce(bucket)
   }
 
@@ -320,12 +337,15 @@ export class SimReplicator {
     while (this.#session === session) {
       const table = tables.find((each) => store.tables.copyState(each).state !== 'done')
       const lacking =
-        table && this.#world.sim.chance(this.#world.torn ? 1 : 0.5) ? null : store.tables.incomplete(1 + this.#world.sim.int(2))
+        table && this.#world.sim.chance(this.#world.torn ? 1 : 0.5)
+          ? null
+          : store.tables.incomplete(1 + this.#world.sim.int(2))
       if (lacking) await this.#read(session, lacking.table, (key) => lacking.keys.includes(JSON.stringify([key])), null)
       if (this.#session !== session) return
       if (table) {
         const copy = store.tables.copyState(table)
-        const next: CopyState = copy.block === PARTS - 1 ? { ...copy, state: 'done' } : { ...copy, state: 'copying', block: copy.block + 1 }
+        const next: CopyState =
+          copy.block === PARTS - 1 ? { ...copy, state: 'done' } : { ...copy, state: 'copying', block: copy.block + 1 }
         await this.#read(session, table, (key) => partOf(key) === copy.block, next)
       } else if (!lacking) {
         this.#comparing = false
@@ -335,7 +355,12 @@ export class SimReplicator {
   }
 
   /** Nothing is read when the session has ended meanwhile. */
-  async #read(session: number, of: FollowedTable, wanted: (key: string) => boolean, next: CopyState | null): Promise<void> {
+  async #read(
+    session: number,
+    of: FollowedTable,
+    wanted: (key: string) => boolean,
+    next: CopyState | null,
+  ): Promise<void> {
     const { sim, source, torn } = this.#world
     const name = of.name as Change['table']
     // A read may have to wait for long, and the stream goes on meanwhile.
@@ -360,7 +385,9 @@ export class SimReplicator {
     const { source } = this.#world
     const { rows, tables } = this.#life.store
     const touched = new Set(
-      source.slice(snapshot, at).flatMap(({ changes }) => changes.flatMap((each) => (each.table === name ? [each.key] : []))),
+      source
+        .slice(snapshot, at)
+        .flatMap(({ changes }) => changes.flatMap((each) => (each.table === name ? [each.key] : []))),
     )
     const stored = rows.keys(table.number, '', 1_000).map((key) => (JSON.parse(key) as string[])[0] ?? '')
     for (const key of new Set([...this.#world.keys(snapshot, name), ...stored])) {
@@ -382,7 +409,10 @@ export class SimReplicator {
     const compared = isComparing(state.get('commit'))
     committer.endHold()
     if (!compared || isComparing(state.get('commit'))) return
-    this.#world.boundaries.set(state.get('decode').counter, { transactions: this.#place.txn, plan: store.planStored as PlanHash })
+    this.#world.boundaries.set(state.get('decode').counter, {
+      transactions: this.#place.txn,
+      plan: store.planStored as PlanHash,
+    })
   }
 
   #decode(): void {
@@ -393,7 +423,8 @@ export class SimReplicator {
     let { txn, part } = this.#place
     const reading = this.#reading?.at === txn && part === 0 ? this.#reading : null
     const isReady = !tables.copying && !tables.hasIncomplete
-    const switches = !reading && isReady && store.planStored !== plan && part === 0 && (txn === source.length || sim.chance(0.5))
+    const switches =
+      !reading && isReady && store.planStored !== plan && part === 0 && (txn === source.length || sim.chance(0.5))
     const comparing = isComparing(state.get('commit'))
     if (switches) {
       committer.switchTo(plan, () => {})
@@ -530,7 +561,8 @@ class SimComparison {
 }
 
 /** A member of what is stored of the stream, as `SimReplicator` stores it. */
-const decodeNumber = (stored: Decode['position'], member: string): number => Number((stored && bareState(stored)[member]) ?? 0)
+const decodeNumber = (stored: Decode['position'], member: string): number =>
+  Number((stored && bareState(stored)[member]) ?? 0)
 
 type Incomplete = Map<string, { table: FollowedTable; key: string; pending: boolean }>
 

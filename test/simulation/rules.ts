@@ -41,7 +41,10 @@ export const RULES: Rule[] = [
   retry('a call that is never answered is given up', ['Promise.race([call(attempt), late])', 'call(attempt)']),
 
   // The replicator.
-  pipeline('a batch is committed when all of its buckets have answered', ['group.final && group.open === 0', 'group.final']),
+  pipeline('a batch is committed when all of its buckets have answered', [
+    'group.final && group.open === 0',
+    'group.final',
+  ]),
   pipeline('appends to one bucket go one after the other', [
     'if (queue) queue.push({ append, flight })',
     'if (queue) { queue.push({ append, flight }); this.#ports.send(append, batch) }',
@@ -51,7 +54,10 @@ export const RULES: Rule[] = [
     'const group = this.#groups.find(isReady)\n    if (!group) return null\n    this.#groups.splice(this.#groups.indexOf(group), 1)',
   ]),
   pipeline('slices are committed with the last one', ['group.final && group.open === 0', 'group.open === 0']),
-  committer('a slice is not stored as the whole transaction', ['const final = partial === null && (', 'const final = (']),
+  committer('a slice is not stored as the whole transaction', [
+    'const final = partial === null && (',
+    'const final = (',
+  ]),
   committer('what is in the outbox is sent again after a crash', [
     "if (newest) this.#pipeline.recover(state.get('commit').batch, newest, newest.answered)",
     'if (newest) outbox.drop(newest.id)',
@@ -71,7 +77,10 @@ export const RULES: Rule[] = [
   ]),
   relaySockets(
     'a relay is greeted in the step in which its socket is registered',
-    ['const connection = await connect(relay, serial)', 'const early = [this.gap()]\n    const connection = await connect(relay, serial)'],
+    [
+      'const connection = await connect(relay, serial)',
+      'const early = [this.gap()]\n    const connection = await connect(relay, serial)',
+    ],
     ['this.#register(relay, serial, connection)', 'this.#register(relay, serial, connection, early)'],
     [
       '{ link, checkpoint, hashed, fences }: RelayConnection): void {',
@@ -86,7 +95,10 @@ export const RULES: Rule[] = [
         file: 'durable-objects/replicator/commit/relay-sockets.ts',
         edits: [['if (named === null || has === null || named.previous !== has)', 'if (named === null)']],
       },
-      { file: 'durable-objects/relay/machine.ts', edits: [['else if (frame.previous !== this.#checkpoint) gap = true', '']] },
+      {
+        file: 'durable-objects/relay/machine.ts',
+        edits: [['else if (frame.previous !== this.#checkpoint) gap = true', '']],
+      },
     ],
   },
   watchers('a bucket that is followed is told of a commit', [
@@ -99,7 +111,10 @@ export const RULES: Rule[] = [
     '',
   ]),
   watchers('the buckets that are followed are stored', ["ports.db.all('SELECT bucket, serial FROM watchers')", '[]']),
-  watchers('who has come since is not forgotten with those who went', ['if (none && this.#serials.get(bucket) === serial)', 'if (none)']),
+  watchers('who has come since is not forgotten with those who went', [
+    'if (none && this.#serials.get(bucket) === serial)',
+    'if (none)',
+  ]),
   committer('whoever starts publishes what may not have been', ["watchers.resume(state.get('commit'))", '']),
   committer('a switch of plans is published to all', ['all || buckets === null ? null', 'buckets === null ? null']),
 
@@ -108,15 +123,27 @@ export const RULES: Rule[] = [
     'hold ? { checkpoint: hold.checkpoint, plan: hold.plan } : { checkpoint: committed, plan }',
     '({ checkpoint: committed, plan })',
   ]),
-  hold('it stands still until all that was stored by the end of it is committed', ['committed >= hold.until', 'committed > 0']),
+  hold('it stands still until all that was stored by the end of it is committed', [
+    'committed >= hold.until',
+    'committed > 0',
+  ]),
   hold('a comparison that begins before that goes on with what was served', [
     '...servedOf(commit), since',
     'checkpoint: commit.committed, plan: commit.plan, since',
   ]),
-  hold('a comparison that begins before that has an end of its own', ['until: null }', 'until: commit.hold?.until ?? null }']),
+  hold('a comparison that begins before that has an end of its own', [
+    'until: null }',
+    'until: commit.hold?.until ?? null }',
+  ]),
   hold('the end of it is told', ["return after.hold === null ? 'gap' : null", 'return null']),
-  hold('no notice of a commit is told meanwhile', ["if (before.hold === null) return 'notice'", "if (after !== null) return 'notice'"]),
-  hold('who comes meanwhile is greeted with the last notice that was told', ['before.hold ? before.named : now.named', 'now.named']),
+  hold('no notice of a commit is told meanwhile', [
+    "if (before.hold === null) return 'notice'",
+    "if (after !== null) return 'notice'",
+  ]),
+  hold('who comes meanwhile is greeted with the last notice that was told', [
+    'before.hold ? before.named : now.named',
+    'now.named',
+  ]),
   committer('it stands still from the moment when the slot does not connect', [
     "state.set('commit', held(commit, new Date(this.#ports.clock.now()).toISOString()))",
     'null',
@@ -130,7 +157,10 @@ export const RULES: Rule[] = [
     "partial === null && (isComparing(state.get('commit')) || !this.#store.lacks(plan))",
     'partial === null',
   ]),
-  reading('what the stream has told since is not written over by what was read', ['|| touched.has(key)) continue', ') continue']),
+  reading('what the stream has told since is not written over by what was read', [
+    '|| touched.has(key)) continue',
+    ') continue',
+  ]),
   tables('what was kept before a slot was lost is not taken', [
     'table.copy = { ...newCopy(true), altered: true, doubtful: true }',
     'table.copy = { ...newCopy(true), doubtful: true }',
@@ -140,19 +170,25 @@ export const RULES: Rule[] = [
     'table.copy = { ...newCopy(true), altered: true, doubtful: false }',
   ]),
 
-  of('durable-objects/replicator/writes/mailboxes.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
-    'if (there !== null && there >= n) return null',
-    '',
-  ]),
+  of('durable-objects/replicator/writes/mailboxes.ts')(
+    'I5: a lower marker that commits later does not take the place of a higher one',
+    ['if (there !== null && there >= n) return null', ''],
+  ),
 
   // The bucket.
-  log('an append that comes again is ignored', ['if (request.last <= pages.head.last) return this.state(request.last)', '']),
+  log('an append that comes again is ignored', [
+    'if (request.last <= pages.head.last) return this.state(request.last)',
+    '',
+  ]),
   log('an append is answered at its last op', ['return this.state(request.last)', 'return this.#current()']),
   log('the state is that at the checkpoint', [
     'if (checkpoint >= head.last) return this.#current()',
     'if (head.last > 0) return this.#current()',
   ]),
-  log('nothing above the checkpoint is read', ['const read: Part[] = []', `checkpoint = ${NEWEST}\n    const read: Part[] = []`]),
+  log('nothing above the checkpoint is read', [
+    'const read: Part[] = []',
+    `checkpoint = ${NEWEST}\n    const read: Part[] = []`,
+  ]),
   log('what is superseded is not sent', [
     'this.#history.collapse(read, after, checkpoint, !more)',
     '{ bodies: read.map(({ body }) => body), found: false }',
@@ -165,15 +201,24 @@ export const RULES: Rule[] = [
     'if (checkpoint >= this.#pages.header.target) return false',
     'return false',
   ]),
-  log('a read says that compaction has overtaken the checkpoint', ["if (page.target > checkpoint) return { kind: 'overtaken' }", '']),
-  log('only what is committed is compacted', ['this.#compaction.step(this.committed)', 'this.#compaction.step(this.#pages.head.last)']),
+  log('a read says that compaction has overtaken the checkpoint', [
+    "if (page.target > checkpoint) return { kind: 'overtaken' }",
+    '',
+  ]),
+  log('only what is committed is compacted', [
+    'this.#compaction.step(this.committed)',
+    'this.#compaction.step(this.#pages.head.last)',
+  ]),
   compaction('a MOVE remembers in whose favour it was made', ['target = Math.max(target, newest)', '']),
   compaction('a CLEAR has the checksum of its run', ['clearText(last, checksum)', 'clearText(last, 0)']),
   compaction('a PUT ends the run that becomes a CLEAR', ['!isFoldable(text) || opIdOf', 'opIdOf']),
   compaction('the newest op of a row stays', ['newest !== undefined && newest > id', 'newest !== undefined']),
   direct('a bucket that is followed asks to be watched', ['    this.ask()\n', '']),
   direct('a direct stream gets only what is committed', ['Math.max(state.goal, this.#log.committed)', NEWEST]),
-  direct('a direct stream begins when the replicator has answered', ['      if (this.#watching && untold(state)) return\n', '']),
+  direct('a direct stream begins when the replicator has answered', [
+    '      if (this.#watching && untold(state)) return\n',
+    '',
+  ]),
   direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),
 
   // The relay.
@@ -187,7 +232,10 @@ export const RULES: Rule[] = [
     ['if (frame.part < frame.parts) return', ''],
     ['if (this.#parts.length !== frame.parts) gap = true\n      else if', 'if'],
   ),
-  relay('a notice of which a part is missing is a gap', ['if (this.#parts.length !== frame.parts) gap = true\n      else if', 'if']),
+  relay('a notice of which a part is missing is a gap', [
+    'if (this.#parts.length !== frame.parts) gap = true\n      else if',
+    'if',
+  ]),
   relay('a gap forgets the states', [
     'const before = new Map(this.#known)\n    this.#known.clear()',
     'const before = new Map(this.#known)',
@@ -221,16 +269,28 @@ export const RULES: Rule[] = [
     'this.#ports.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)',
     '',
   ]),
-  relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),
-  relay('streams of a bucket that is fenced end', ['for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)', '']),
+  relay('the attachment knows the buckets of a stream', [
+    'this.#save(stream, s)\n    this.flush(stream)',
+    'this.flush(stream)',
+  ]),
+  relay('streams of a bucket that is fenced end', [
+    'for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)',
+    '',
+  ]),
   relay('who comes for a bucket that is fenced is refused', ['fenced ||= this.#fenced.has(mark)', '']),
-  relay('which buckets are fenced may change at one checkpoint', ['this.#fence(frame)\n      if (moved)', 'if (moved)']),
+  relay('which buckets are fenced may change at one checkpoint', [
+    'this.#fence(frame)\n      if (moved)',
+    'if (moved)',
+  ]),
   relay('streams of which only marks are left hear of a fence', [
     '      this.#find(name)\n      for (const stream of [...',
     '      for (const stream of [...',
   ]),
   relay('a relay that slept knows which buckets are fenced', ['this.#fenced = new Set(at.fenced)', '']),
-  committer('notices say which buckets are fenced', ['noticeFrames(commit, this.#store.fencedNames,', 'noticeFrames(commit, [],']),
+  committer('notices say which buckets are fenced', [
+    'noticeFrames(commit, this.#store.fencedNames,',
+    'noticeFrames(commit, [],',
+  ]),
   reading('a bucket that answers again is not announced before it is mended', [
     'if (now === null || now.mended === null || now.mended > committed) return',
     'if (now === null) return',
@@ -253,7 +313,10 @@ export const RULES: Rule[] = [
     'first: 1, last: 1',
   ]),
   relay('ops of two notices are not put together', ['s.owed.has(name) ? null : ops', 'ops']),
-  relay('a stream is told when all that it is owed is known', ['    if (missing) {', '    if (missing && s.seq !== null) {']),
+  relay('a stream is told when all that it is owed is known', [
+    '    if (missing) {',
+    '    if (missing && s.seq !== null) {',
+  ]),
   relay('a relay with streams attaches', ['this.wants = true\n      this.#attach()', 'this.wants = true']),
   relay('a stream that is owed something when the relay sleeps subscribes again', [
     '      if (owing) {',
@@ -282,15 +345,24 @@ export const RULES: Rule[] = [
     "if (answer?.kind === 'rows') view.setRows(bucket, answer.rows)",
     "if (answer?.kind !== 'gone') view.setRows(bucket, answer?.kind === 'rows' ? answer.rows : [])",
   ]),
-  emit('the positions of removed buckets are forgotten', ['for (const bucket of removed_buckets) this.#forget(bucket)', '']),
-  emit('a bucket that is not in the first checkpoint starts anew', ['if (!entries.has(bucket)) this.#forget(bucket)', 'continue']),
+  emit('the positions of removed buckets are forgotten', [
+    'for (const bucket of removed_buckets) this.#forget(bucket)',
+    '',
+  ]),
+  emit('a bucket that is not in the first checkpoint starts anew', [
+    'if (!entries.has(bucket)) this.#forget(bucket)',
+    'continue',
+  ]),
   emit('a read that is overtaken completes nothing', [
     'if (part === null) {',
     "if (part === null) {\n        return { kind: 'sent', ops: sent }",
   ]),
   emit('an interrupted checkpoint is followed by a diff', [' && this.#done)', ')']),
   stream('a new upstream knows of no subscription', ['view.unsubscribed(hello.form)', '']),
-  view('behind a new upstream everything is subscribed again', ['this.subscribed.clear()\n    this.version++', 'this.subscribed.clear()']),
+  view('behind a new upstream everything is subscribed again', [
+    'this.subscribed.clear()\n    this.version++',
+    'this.subscribed.clear()',
+  ]),
 
   // Names. A hash that many of them share is what those would be who compare nothing.
   of('protocol/names.ts')('names are compared', [

@@ -22,7 +22,10 @@ export interface Report {
 
 /** Limits that no schedule would reach. */
 const SMALL: Mutation[] = [
-  { file: 'workers/stream/emit.ts', edits: [['const OPS_BEFORE_INTERRUPTION = 1_000', 'const OPS_BEFORE_INTERRUPTION = 2']] },
+  {
+    file: 'workers/stream/emit.ts',
+    edits: [['const OPS_BEFORE_INTERRUPTION = 1_000', 'const OPS_BEFORE_INTERRUPTION = 2']],
+  },
 ]
 
 async function run({ first, schedules, mutations }: Task): Promise<Report> {

@@ -34,11 +34,13 @@ export async function schedule(seed: number): Promise<Outcome> {
   if (sim.chance(0.15)) world.starved = `${'ghmn'[sim.int(4)] ?? ''}[`
   const clients = [new SimClient(world, 'u1', 'a'), new SimClient(world, 'u2', 'b'), new SimClient(world, 'u1', 'c')]
   const direct: SimDirectClient[] = []
-  const violated = (): string | null => world.violation ?? clients.find((client) => client.violation !== null)?.violation ?? null
+  const violated = (): string | null =>
+    world.violation ?? clients.find((client) => client.violation !== null)?.violation ?? null
   let writes = 0
   for (let n = 0; n < (hot || torn ? HOT_TRANSACTIONS : TRANSACTIONS); n++) {
     const changes: Change[] = []
-    for (let left = torn ? 2 + sim.int(4) : sim.int(4); left > 0; left--) changes.push(change(world, changes, n, hot || torn))
+    for (let left = torn ? 2 + sim.int(4) : sim.int(4); left > 0; left--)
+      changes.push(change(world, changes, n, hot || torn))
     if (torn) changes.unshift(...unheard(world, n))
     const client = clients[sim.int(clients.length)]
     // Numbers commit in another order than they were given.
@@ -105,7 +107,8 @@ function unheard(world: World, n: number): Change[] {
   const { sim, source, replicator } = world
   const key = 'i9'
   const before = world.row(source.length, 'items', key)
-  if (replicator.isLost && !before) return [{ table: 'items', key, row: { id: key, group: '0', v: `${n}`, big: `b${n}` } }]
+  if (replicator.isLost && !before)
+    return [{ table: 'items', key, row: { id: key, group: '0', v: `${n}`, big: `b${n}` } }]
   if (replicator.isLost || !before) return []
   if (replicator.isCopying) return [{ table: 'items', key, row: { ...before, v: `${n}` }, unsent: true }]
   return sim.chance(0.7) ? [{ table: 'items', key, row: null }] : []
@@ -126,5 +129,10 @@ function change(world: World, before: readonly Change[], n: number, hot: boolean
   const earlier = before.findLast((each) => each.table === 'items' && each.key === key)
   const big = (earlier ? earlier.row : world.row(world.source.length, 'items', key))?.big
   const unsent = big !== undefined && sim.chance(world.torn ? 0.8 : 0.6)
-  return { table: 'items', key, row: { id: key, group: String(sim.int(3)), v: `${n}`, big: unsent ? big : `b${n}` }, unsent }
+  return {
+    table: 'items',
+    key,
+    row: { id: key, group: String(sim.int(3)), v: `${n}`, big: unsent ? big : `b${n}` },
+    unsent,
+  }
 }

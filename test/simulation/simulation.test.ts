@@ -13,11 +13,18 @@ test(`I1 to I7 hold at every checkpoint of ${SCHEDULES} schedules, and every cli
     Array.from({ length: THREADS }, (_, i) => inThread({ first: 1 + i * each, schedules: each, mutations: [] })),
   )
   for (const { violation } of reports) expect(violation).toBeNull()
-  const sum = (count: (report: (typeof reports)[number]) => number) => reports.reduce((total, report) => total + count(report), 0)
+  const sum = (count: (report: (typeof reports)[number]) => number) =>
+    reports.reduce((total, report) => total + count(report), 0)
   expect(sum(({ schedules }) => schedules)).toBe(each * THREADS)
   expect(sum(({ checkpoints }) => checkpoints)).toBeGreaterThan(SCHEDULES * 10)
   // It is about these as well.
-  for (const what of ['CLEAR read', 'checkpoints of direct streams', 'direct streams hibernated', 'states overtaken', 'reads overtaken'])
+  for (const what of [
+    'CLEAR read',
+    'checkpoints of direct streams',
+    'direct streams hibernated',
+    'states overtaken',
+    'reads overtaken',
+  ])
     expect(
       sum(({ counts }) => counts[what] ?? 0),
       what,

@@ -40,7 +40,10 @@ export const SOURCE_TABLES: SourceTable[] = Object.values(TABLES).map(({ schema,
 }))
 
 export type PlanHash = 'p' | 'q'
-export const PREFIXES: Record<PlanHash, { data: string; lookup: string }> = { p: { data: 'g', lookup: 'm' }, q: { data: 'h', lookup: 'n' } }
+export const PREFIXES: Record<PlanHash, { data: string; lookup: string }> = {
+  p: { data: 'g', lookup: 'm' },
+  q: { data: 'h', lookup: 'n' },
+}
 
 export const outputOf = (hash: PlanHash, row: object) => JSON.stringify(hash === 'p' ? row : { ...row, q: '1' })
 
@@ -67,9 +70,12 @@ const planOf = (hash: PlanHash): LoadedPlan => ({
       const lookup = `${PREFIXES[hash].lookup}[${String(claims.sub)}]`
       const members = rows(lookup)
       const groups = new Set((members ?? []).map((text): string => (JSON.parse(text) as { group: string }).group))
-      const buckets = [...groups]
-        .sort()
-        .map((group) => ({ bucket: `${PREFIXES[hash].data}[${group}]`, definition: hash, priority: 3, reasons: [{ default: 0 }] }))
+      const buckets = [...groups].sort().map((group) => ({
+        bucket: `${PREFIXES[hash].data}[${group}]`,
+        definition: hash,
+        priority: 3,
+        reasons: [{ default: 0 }],
+      }))
       return { lookups: [lookup], need: members ? [] : [lookup], buckets, streams: [] }
     },
   }),

@@ -70,7 +70,9 @@ export class World {
   content(transactions: number, bucket: string): string[] {
     const plan: PlanHash = bucket.startsWith(PREFIXES.p.data) ? 'p' : 'q'
     const group = bucket.slice(2, -1)
-    const rows = [...this.#rows(transactions).values()].filter(({ table, row }) => table === 'items' && row.group === group)
+    const rows = [...this.#rows(transactions).values()].filter(
+      ({ table, row }) => table === 'items' && row.group === group,
+    )
     return rows.map(({ row }) => outputOf(plan, row)).sort()
   }
 
@@ -81,8 +83,12 @@ export class World {
     for (const { write: marker } of this.source.slice(0, transactions)) {
       if (marker && marker[0] === user && marker[1] === client) write = Math.max(write ?? 0, marker[2])
     }
-    const groups = new Set(rows.flatMap(({ table, row }) => (table === 'members' && row.user === user ? [row.group] : [])))
-    const visible = rows.filter(({ table, row }) => table === 'items' && groups.has(row.group)).map(({ row }) => outputOf(plan, row))
+    const groups = new Set(
+      rows.flatMap(({ table, row }) => (table === 'members' && row.user === user ? [row.group] : [])),
+    )
+    const visible = rows
+      .filter(({ table, row }) => table === 'items' && groups.has(row.group))
+      .map(({ row }) => outputOf(plan, row))
     return { rows: visible.sort(), write: write === null ? null : String(write) }
   }
 
@@ -93,7 +99,9 @@ export class World {
 
   /** Keys of a table after so many transactions. */
   keys(transactions: number, table: Change['table']): string[] {
-    return [...this.#rows(transactions)].filter(([, each]) => each.table === table).map(([key]) => key.slice(table.length + 1))
+    return [...this.#rows(transactions)]
+      .filter(([, each]) => each.table === table)
+      .map(([key]) => key.slice(table.length + 1))
   }
 
   /**

@@ -42,7 +42,10 @@ export default {
   async fetch(request, env, context) {
     const { pathname } = new URL(request.url)
     if (pathname === '/methods') {
-      const methods = Object.entries(CLASSES).map(([binding, { prototype }]) => [binding, Object.getOwnPropertyNames(prototype)])
+      const methods = Object.entries(CLASSES).map(([binding, { prototype }]) => [
+        binding,
+        Object.getOwnPropertyNames(prototype),
+      ])
       return Response.json(Object.fromEntries(methods))
     }
     if (pathname === '/call') return Response.json(await called(env, await request.json()))

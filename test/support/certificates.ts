@@ -20,7 +20,19 @@ export async function makeCertificates(): Promise<Certificates> {
   const openssl = (...args: string[]) => run('openssl', args, { cwd: folder })
   try {
     const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-    await openssl('req', '-x509', ...curve, '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=Rockpool tests')
+    await openssl(
+      'req',
+      '-x509',
+      ...curve,
+      '-keyout',
+      'ca.key',
+      '-out',
+      'ca.crt',
+      '-days',
+      '2',
+      '-subj',
+      '/CN=Rockpool tests',
+    )
     await openssl('req', ...curve, '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=localhost')
     await writeFile(join(folder, 'ext'), 'subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n')
     const signed = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'ext']

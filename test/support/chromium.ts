@@ -22,5 +22,7 @@ export function provideChromium(): string | null {
   console.log('no Chromium: installing the package chromium')
   spawnSync('apt-get', ['update', '-qq'], options)
   spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], options)
-  return findChromium() === null ? 'apt-get could not install chromium: the browser tests will fail' : 'installed chromium by apt-get'
+  return findChromium() === null
+    ? 'apt-get could not install chromium: the browser tests will fail'
+    : 'installed chromium by apt-get'
 }

@@ -16,12 +16,16 @@ export function startCommand(program: string, args: readonly string[], env: Node
     child.once('close', resolve)
   })
   const command: Command = { child, output: '', ended }
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (command.output += text.toString()))
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (text: Buffer) => (command.output += text.toString()))
   return command
 }
 
 /** Runs a script of the project to its end. */
-export async function runScript(path: string, ...args: readonly string[]): Promise<{ code: number | null; output: string }> {
+export async function runScript(
+  path: string,
+  ...args: readonly string[]
+): Promise<{ code: number | null; output: string }> {
   const command = startCommand(process.execPath, [path, ...args])
   const code = await command.ended
   return { code, output: command.output }

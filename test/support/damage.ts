@@ -17,7 +17,13 @@ export const damage = <T>(edgeDirectory: string, className: string, name: string
 export const look = <T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T): T =>
   opened(edgeDirectory, className, name, work, true)
 
-function opened<T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T, readOnly: boolean): T {
+function opened<T>(
+  edgeDirectory: string,
+  className: string,
+  name: string,
+  work: (db: DatabaseSync) => T,
+  readOnly: boolean,
+): T {
   const file = join(edgeDirectory, 'do', `rockpool-${className}`, `${objectId(className, name)}.sqlite`)
   if (!existsSync(file)) throw new Error(`there is no ${className} ${name}`)
   const db = new DatabaseSync(file, { readOnly })
@@ -52,7 +58,12 @@ export function damageRow(
 }
 
 /** Changes the text of the last op of a row in a bucket, or with null removes it. The totals stay. */
-export async function damageOp(edgeDirectory: string, bucket: string, id: string, change: (text: string) => string | null): Promise<void> {
+export async function damageOp(
+  edgeDirectory: string,
+  bucket: string,
+  id: string,
+  change: (text: string) => string | null,
+): Promise<void> {
   damage(edgeDirectory, 'Bucket', await bucketObjectName(DEFAULT_TENANT, bucket), (db) => {
     for (const page of db.prepare('SELECT last_op, body FROM pages ORDER BY last_op DESC').all()) {
       const texts = splitOps(String(page.body))
@@ -77,8 +88,15 @@ function putOf(text: string, id: string): boolean {
 export const lostOp = (text: string): string => moveText(text)
 
 /** Puts an op in place of that of a removed row. The sums match, because clients only add checksums. */
-export async function strayOp(edgeDirectory: string, bucket: string, removed: string, op: Omit<RowOp, 'checksum'>): Promise<void> {
-  await damageOp(edgeDirectory, bucket, removed, (text) => opText(opIdOf(text), { ...op, checksum: opChecksumOf(text) }))
+export async function strayOp(
+  edgeDirectory: string,
+  bucket: string,
+  removed: string,
+  op: Omit<RowOp, 'checksum'>,
+): Promise<void> {
+  await damageOp(edgeDirectory, bucket, removed, (text) =>
+    opText(opIdOf(text), { ...op, checksum: opChecksumOf(text) }),
+  )
 }
 
 /** Changes what a bucket announces, without changing its ops. */

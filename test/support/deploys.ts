@@ -27,7 +27,12 @@ export class Operator {
     this.#audience = audience
   }
 
-  async ask<T>(method: string, path: string, body?: string, headers: Record<string, string> = {}): Promise<Answered<T>> {
+  async ask<T>(
+    method: string,
+    path: string,
+    body?: string,
+    headers: Record<string, string> = {},
+  ): Promise<Answered<T>> {
     const response = await fetch(`${this.#url()}/admin/${path}`, {
       method,
       headers: {
@@ -119,7 +124,9 @@ export async function storedPages(edgeDirectory: string): Promise<Map<string, St
 }
 
 export async function bucketNames(edgeDirectory: string): Promise<string[]> {
-  const rows = await withObject(edgeDirectory, 'Replicator', DEFAULT_TENANT, (db) => db.prepare('SELECT name FROM buckets').all())
+  const rows = await withObject(edgeDirectory, 'Replicator', DEFAULT_TENANT, (db) =>
+    db.prepare('SELECT name FROM buckets').all(),
+  )
   return (rows ?? []).map((row) => String(row.name))
 }
 

@@ -1,7 +1,11 @@
 import type { WireOp } from '../../protocol/ops.ts'
 import { Followed } from './follower.ts'
 
-type Frame = { ops: WireOp[]; checkpoint?: { op_id: string; checksum: number; count: number }; error?: { code: string; message: string } }
+type Frame = {
+  ops: WireOp[]
+  checkpoint?: { op_id: string; checksum: number; count: number }
+  error?: { code: string; message: string }
+}
 
 export interface DirectFollowerOptions {
   url: string
@@ -95,7 +99,8 @@ export class DirectFollower extends Followed {
     if (!checkpoint) return
     const { op_id, checksum, count } = checkpoint
     const entry = { bucket: this.bucket, checksum, count, priority: 3, subscriptions: [] }
-    if (this.buckets.has(this.bucket)) this.line({ checkpoint_diff: { last_op_id: op_id, updated_buckets: [entry], removed_buckets: [] } })
+    if (this.buckets.has(this.bucket))
+      this.line({ checkpoint_diff: { last_op_id: op_id, updated_buckets: [entry], removed_buckets: [] } })
     else this.line({ checkpoint: { last_op_id: op_id, buckets: [entry], streams: [] } })
     const data = this.#waiting.splice(0)
     const last = data.at(-1)

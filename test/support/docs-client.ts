@@ -44,7 +44,10 @@ export class DocsClient {
   async prepare(rows = 0): Promise<void> {
     const sql = this.#postgres.sql()
     await sql`select pg_terminate_backend(active_pid) from pg_replication_slots where active`
-    await until('slots to be free', async () => (await sql`select 1 from pg_replication_slots where active`).length === 0)
+    await until(
+      'slots to be free',
+      async () => (await sql`select 1 from pg_replication_slots where active`).length === 0,
+    )
     await sql`select pg_drop_replication_slot(slot_name) from pg_replication_slots`
     await sql`drop publication if exists rockpool`
     await sql`drop table if exists docs`

@@ -45,7 +45,9 @@ export interface Edge {
 /** Starts the bundle that would be deployed, in workerd, over a database of the test. */
 export async function startEdge(settings: EdgeSettings): Promise<Edge> {
   const { jwtSecret, jwtAudience, syncConfig, directory, overTls = OVER_TLS } = settings
-  const { databaseUrl, bindings } = overTls ? edgeOver(overTls, settings.databaseUrl) : { databaseUrl: settings.databaseUrl, bindings: {} }
+  const { databaseUrl, bindings } = overTls
+    ? edgeOver(overTls, settings.databaseUrl)
+    : { databaseUrl: settings.databaseUrl, bindings: {} }
   const edge = new LocalEdge({
     port: settings.port ?? (await freePort()),
     directory,
@@ -73,7 +75,9 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
       .map((file) => {
         const db = new DatabaseSync(join(folder, file), { readOnly: true, timeout: 5_000 })
         try {
-          const rows = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\'").all()
+          const rows = db
+            .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\'")
+            .all()
           return { id: file.slice(0, 64), tables: rows.map((row) => String(row.name)) }
         } finally {
           db.close()
@@ -94,7 +98,8 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
     restart: () => edge.restart(),
     dispose: () => edge.dispose(),
     objectTables,
-    objectIds: async (name) => (await objectTables(name)).filter((object) => object.tables.length > 0).map((object) => object.id),
+    objectIds: async (name) =>
+      (await objectTables(name)).filter((object) => object.tables.length > 0).map((object) => object.id),
   }
 }
 

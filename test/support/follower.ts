@@ -67,7 +67,13 @@ export class Followed {
   /** Shown to people when the test hangs. */
   get state(): object {
     const { checkpoint, checkpoints, received } = this
-    return { checkpoint, checkpoints, received, last: this.#last.line, secondsAgo: (Date.now() - this.#last.at) / 1_000 }
+    return {
+      checkpoint,
+      checkpoints,
+      received,
+      last: this.#last.line,
+      secondsAgo: (Date.now() - this.#last.at) / 1_000,
+    }
   }
 
   line(line: SyncLine): void {
@@ -188,7 +194,9 @@ export class Follower extends Followed {
       this.#stream = new AbortController()
       // A broken stream is normal here, and its ops stay.
       if (!this.#away)
-        await this.#follow(AbortSignal.any([this.#stop.signal, this.#stream.signal])).catch((error: unknown) => (this.ended = error))
+        await this.#follow(AbortSignal.any([this.#stop.signal, this.#stream.signal])).catch(
+          (error: unknown) => (this.ended = error),
+        )
       if (!this.#stop.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100))
       await this.#away
     }
@@ -197,7 +205,12 @@ export class Follower extends Followed {
   async #follow(signal: AbortSignal): Promise<void> {
     const { url, token, clientId, request, transport = ndjson, at } = this.#options
     const buckets = [...this.buckets].map(([name, { after }]) => ({ name, after: String(after) }))
-    const lines = transport({ url, token: await token(), request: { raw_data: true, ...request, client_id: clientId, buckets }, signal })
+    const lines = transport({
+      url,
+      token: await token(),
+      request: { raw_data: true, ...request, client_id: clientId, buckets },
+      signal,
+    })
     let first = true
     for await (const line of lines) {
       if (signal.aborted) return

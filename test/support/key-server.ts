@@ -26,7 +26,8 @@ export async function startKeyServer(): Promise<KeyServer> {
     requests: 0,
     answer: (response) => response.end('{"keys":[]}'),
     publish(...keys) {
-      server.answer = (response) => response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ keys }))
+      server.answer = (response) =>
+        response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ keys }))
     },
     async close() {
       http.closeAllConnections()

@@ -24,7 +24,8 @@ export function mutated(mutations: readonly Mutation[]): Map<string, string> {
     let source = sources.get(url.href) ?? readFileSync(url, 'utf8')
     for (const [from, to] of edits) {
       const parts = source.split(from)
-      if (parts.length !== 2) throw new Error(`the text of the rule occurs ${parts.length - 1} times in ${file}: ${from}`)
+      if (parts.length !== 2)
+        throw new Error(`the text of the rule occurs ${parts.length - 1} times in ${file}: ${from}`)
       source = parts.join(to)
     }
     sources.set(url.href, source)
@@ -54,6 +55,8 @@ export function inThread<Report>(script: URL, task: unknown): Promise<Report> {
     })
     worker.once('error', reject)
     // The thread ends on its own: terminating it while SQLite cleans up can crash the process.
-    worker.once('exit', () => (report === null ? reject(new Error('the thread ended without a report')) : resolve(report)))
+    worker.once('exit', () =>
+      report === null ? reject(new Error('the thread ended without a report')) : resolve(report),
+    )
   })
 }

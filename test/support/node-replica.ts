@@ -11,7 +11,14 @@ import { MIGRATIONS } from '../../durable-objects/replicator/store/storage.ts'
 import { Tables } from '../../durable-objects/replicator/store/tables.ts'
 import { migrate } from '../../durable-objects/shared/database.ts'
 import { testDatabase } from '../../durable-objects/test-database.ts'
-import type { Call, ReadBudget, SourceConnection, SourceIdentity, SourceStream, StreamedTo } from '../../sources/source.ts'
+import type {
+  Call,
+  ReadBudget,
+  SourceConnection,
+  SourceIdentity,
+  SourceStream,
+  StreamedTo,
+} from '../../sources/source.ts'
 import type { StateForm } from '../../sources/stored.ts'
 import type { WireOp } from '../../protocol/ops.ts'
 import { compile, loadPlan } from '../../sync-config/index.ts'
@@ -108,7 +115,11 @@ export class NodeReplica {
       unexpected: (table) => this.#fail(new Error(`table ${table?.name ?? '?'} is not as it was`)),
     })
     this.#intake = intake
-    this.#stream = await prepared.open(this.#at, (event, bytes) => this.#guard(() => intake.event(event, bytes)), call())
+    this.#stream = await prepared.open(
+      this.#at,
+      (event, bytes) => this.#guard(() => intake.event(event, bytes)),
+      call(),
+    )
     this.#stream.ended.catch((error: unknown) => this.#fail(error))
   }
 

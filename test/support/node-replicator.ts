@@ -49,7 +49,12 @@ export class NodeReplicator {
 
   get settings(): ReplicationSettings {
     const { syncConfig, settings } = this.#options
-    return { ...replicationSettings({ LINGER_SECONDS: '0' }, syncConfig, true), callSeconds: 2, sessionSeconds: 20, ...settings }
+    return {
+      ...replicationSettings({ LINGER_SECONDS: '0' }, syncConfig, true),
+      callSeconds: 2,
+      sessionSeconds: 20,
+      ...settings,
+    }
   }
 
   /** Begins another incarnation with what is stored. */

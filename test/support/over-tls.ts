@@ -35,7 +35,11 @@ function fromEnvironment({
 }
 
 /** What such a database is started with, and what is said in it then. */
-export function databaseOver({ version }: OverTls): { settings: Record<string, string>; files: Record<string, string>; statement: string } {
+export function databaseOver({ version }: OverTls): {
+  settings: Record<string, string>
+  files: Record<string, string>
+  statement: string
+} {
   return {
     settings: { ...SSL, ssl_min_protocol_version: `TLSv${version}`, ssl_max_protocol_version: `TLSv${version}` },
     files: { ...authority().issue(), 'pg_hba.conf': HBA },
@@ -47,7 +51,10 @@ export function databaseOver({ version }: OverTls): { settings: Record<string, s
  * How the edge comes to it, where a test says how it would come to one without TLS. Other roles and other hosts are
  * left as they are.
  */
-export function edgeOver({ channelBinding }: OverTls, databaseUrl: string): { databaseUrl: string; bindings: Record<string, string> } {
+export function edgeOver(
+  { channelBinding }: OverTls,
+  databaseUrl: string,
+): { databaseUrl: string; bindings: Record<string, string> } {
   const url = new URL(databaseUrl)
   if (url.username !== 'postgres' || url.hostname !== '127.0.0.1') return { databaseUrl, bindings: {} }
   Object.assign(url, { username: ROLE, password: PASSWORD, hostname: 'localhost' })

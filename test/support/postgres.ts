@@ -78,7 +78,10 @@ export async function freePort(): Promise<number> {
 }
 
 /** Starts a real Postgres with logical WAL on a free port of the loopback interface, in a folder of its own. */
-export async function startPostgres(settings: Record<string, string> = {}, options: StartOptions = {}): Promise<TestPostgres> {
+export async function startPostgres(
+  settings: Record<string, string> = {},
+  options: StartOptions = {},
+): Promise<TestPostgres> {
   const version = options.version ?? DEFAULT_VERSION
   const { files, overTls = files ? null : OVER_TLS } = options
   const tls = overTls && databaseOver(overTls)

@@ -1,4 +1,11 @@
-import { alternatives, authority, dns, server, type Made, type Wanted } from '../../sources/postgres/tls/chain/test-authority.ts'
+import {
+  alternatives,
+  authority,
+  dns,
+  server,
+  type Made,
+  type Wanted,
+} from '../../sources/postgres/tls/chain/test-authority.ts'
 
 /** Converts DER to PEM. */
 export const certificatePem = (...made: Made[]): string => made.map(({ der }) => pemOf(der)).join('')

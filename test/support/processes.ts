@@ -10,10 +10,15 @@ export interface ProcessLine {
 
 /** Returns all processes of the machine. */
 export function processes(): ProcessLine[] {
-  const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid=,state=,args='], { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 })
+  const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid=,state=,args='], {
+    encoding: 'utf8',
+    maxBuffer: 64 * 1024 * 1024,
+  })
   return stdout.split('\n').flatMap((line) => {
     const found = /^\s*(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/.exec(line)
-    return found ? [{ pid: Number(found[1]), parent: Number(found[2]), state: found[3] ?? '', command: found[4] ?? '' }] : []
+    return found
+      ? [{ pid: Number(found[1]), parent: Number(found[2]), state: found[3] ?? '', command: found[4] ?? '' }]
+      : []
   })
 }
 
@@ -31,7 +36,9 @@ export function stillRunning(before: readonly ProcessLine[]): ProcessLine[] {
   return before.filter(({ pid, command }) => {
     const same = now.get(pid)
     // Postgres changes its title with its work.
-    return same !== undefined && !same.state.startsWith('Z') && (same.command === command || command.startsWith('postgres'))
+    return (
+      same !== undefined && !same.state.startsWith('Z') && (same.command === command || command.startsWith('postgres'))
+    )
   })
 }
 

@@ -82,7 +82,8 @@ export async function openRawStream(
     body: JSON.stringify({ raw_data: true, ...request }),
     signal: abort.signal,
   })
-  if (response.status !== 200 || !response.body) throw new Error(`the stream was answered ${response.status}: ${await response.text()}`)
+  if (response.status !== 200 || !response.body)
+    throw new Error(`the stream was answered ${response.status}: ${await response.text()}`)
   const client = new RawClient()
   const over = read(response.body, client).catch((error: unknown) => {
     if (!abort.signal.aborted) throw error

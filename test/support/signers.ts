@@ -23,7 +23,11 @@ export async function signer(algorithm: string, audience: string, kid?: string):
 /** Makes a signer with a secret. */
 export function secretSigner(algorithm: string, secret: Uint8Array, audience: string, kid?: string): Signer {
   const jwk = { kty: 'oct', k: Buffer.from(secret).toString('base64url'), ...kidOf(kid) }
-  return { algorithm, jwk, sign: (claims, header = {}) => signed(claims, { alg: algorithm, ...kidOf(kid), ...header }, secret, audience) }
+  return {
+    algorithm,
+    jwk,
+    sign: (claims, header = {}) => signed(claims, { alg: algorithm, ...kidOf(kid), ...header }, secret, audience),
+  }
 }
 
 const kidOf = (kid: string | undefined) => (kid === undefined ? {} : { kid })

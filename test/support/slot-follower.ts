@@ -82,11 +82,20 @@ export class Follower {
     const names = this.#tables.map((name) => ({ schema: 'public', name }))
     const columns = () => ({ all: true, read: new Set<string>(), named: new Set<string>() })
     const report = { problem: () => {}, waitsFor: () => {} }
-    const prepared = await source.prepare({ tables: names, columns, identity: this.known, at, fresh: false }, report, call())
+    const prepared = await source.prepare(
+      { tables: names, columns, identity: this.known, at, fresh: false },
+      report,
+      call(),
+    )
     this.known = prepared.identity
     if (prepared.resync) return { end: 'changed', why: prepared.resync.reason }
     const over = Promise.withResolvers<SessionEnd>()
-    const tables = prepared.tables.map((table, i) => ({ number: i + 1, schema: table.schema, name: table.name, source: table }))
+    const tables = prepared.tables.map((table, i) => ({
+      number: i + 1,
+      schema: table.schema,
+      name: table.name,
+      source: table,
+    }))
     const intake = this.#intake(tables, {
       acknowledge: (position) => {
         this.acknowledged.push(parseLsn(position.lsn))
@@ -129,7 +138,10 @@ export class Follower {
       evaluate: (table, row) => {
         const data = JSON.stringify(row, (_, value: unknown) => (typeof value === 'bigint' ? Number(value) : value))
         evaluated.push(`${table.name} ${data}`)
-        return { rows: [{ bucket: 'all', definition: 'd', objectType: table.name, objectId: String(row.id), data }], errors: [] }
+        return {
+          rows: [{ bucket: 'all', definition: 'd', objectType: table.name, objectId: String(row.id), data }],
+          errors: [],
+        }
       },
       states: ({ number }, keys) =>
         new Map(

@@ -1,4 +1,11 @@
-import { connectSource, emitMarker, openReplication, prepareSource, readChunk, relationSize } from '../../sources/postgres/index.ts'
+import {
+  connectSource,
+  emitMarker,
+  openReplication,
+  prepareSource,
+  readChunk,
+  relationSize,
+} from '../../sources/postgres/index.ts'
 import type { CatalogTable, PgoutputMessage, Tuple } from '../../sources/postgres/index.ts'
 
 export interface SeenTable {
@@ -12,14 +19,22 @@ export interface SeenTable {
 }
 
 /** Returns rows in both forms: as the stream sends them while they are inserted, and as a copy reads them. */
-export async function snapshotAndStream(url: string, table: string, insert: () => Promise<unknown>): Promise<SeenTable> {
+export async function snapshotAndStream(
+  url: string,
+  table: string,
+  insert: () => Promise<unknown>,
+): Promise<SeenTable> {
   const source = connectSource(url)
   const walsender = connectSource(url, { replication: true })
   // Names each column, because with `*` columns of bytes are not read.
   const named = await source<{ attname: string }[]>`
     SELECT attname FROM pg_attribute WHERE attnum > 0 AND attrelid = (SELECT oid FROM pg_class WHERE relname = ${table} AND relnamespace = 'public'::regnamespace)`
   const wanted = { all: true, read: new Set(named.map(({ attname }) => attname)), named: new Set<string>() }
-  const prepared = await prepareSource(source, { slot: 'seen', tables: [{ schema: 'public', name: table }], columns: () => wanted })
+  const prepared = await prepareSource(source, {
+    slot: 'seen',
+    tables: [{ schema: 'public', name: table }],
+    columns: () => wanted,
+  })
   const catalog = prepared.tables[0]
   if (!catalog) throw new Error(`${table} cannot be followed: ${JSON.stringify(prepared.refusedTables)}`)
   const messages: PgoutputMessage[] = []

@@ -56,7 +56,11 @@ export async function startStandby(primary: TestPostgres, settings: Record<strin
     sql: () => sql,
     async promote() {
       await sql`SELECT pg_promote()`
-      await until('the promotion', async () => (await sql`SELECT pg_is_in_recovery() AS standby`)[0]?.standby === false, 60)
+      await until(
+        'the promotion',
+        async () => (await sql`SELECT pg_is_in_recovery() AS standby`)[0]?.standby === false,
+        60,
+      )
     },
     pause: () => server.stop('SIGQUIT'),
     resume: () => server.start(port, all),

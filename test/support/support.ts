@@ -90,7 +90,13 @@ async function gaveUp(what: string, seen?: () => unknown): Promise<Error> {
 
 export const appSchema = new Schema({
   lists: new Table({ name: column.text, owner_id: column.text, shared: column.integer, created_at: column.text }),
-  todos: new Table({ list_id: column.text, title: column.text, done: column.integer, owner_id: column.text, shared: column.integer }),
+  todos: new Table({
+    list_id: column.text,
+    title: column.text,
+    done: column.integer,
+    owner_id: column.text,
+    shared: column.integer,
+  }),
 })
 
 /** An unmodified `@powersync/node` client over HTTP and node:sqlite. */

@@ -41,7 +41,12 @@ export class TenantEdge {
   }
 
   /** A request to the admin API of the deployment. */
-  async admin(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<AdminAnswer> {
+  async admin(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<AdminAnswer> {
     const response = await fetch(`${this.edge.url}/admin/${path}`, {
       method,
       headers: {

@@ -11,7 +11,11 @@ export interface Credentials {
 function value(tag: number, ...parts: ArrayLike<number>[]): Bytes {
   const body = concat(...parts)
   const length =
-    body.length < 0x80 ? [body.length] : body.length < 0x100 ? [0x81, body.length] : [0x82, body.length >> 8, body.length & 0xff]
+    body.length < 0x80
+      ? [body.length]
+      : body.length < 0x100
+        ? [0x81, body.length]
+        : [0x82, body.length >> 8, body.length & 0xff]
   return concat([tag], length, body)
 }
 

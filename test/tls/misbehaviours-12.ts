@@ -19,7 +19,13 @@ export interface Misbehaviour12 extends Omit<Behaviour12, 'version'> {
   after?(server: TestServer12): unknown
 }
 
-const { certificate12: certificate, keyExchange12: keyExchange, done12: done, finishedMessage12: finished, FLIGHT_12: FLIGHT } = server
+const {
+  certificate12: certificate,
+  keyExchange12: keyExchange,
+  done12: done,
+  finishedMessage12: finished,
+  FLIGHT_12: FLIGHT,
+} = server
 const instead = (of: Step12, step: Step12) => FLIGHT.map((found) => (found === of ? step : found))
 const zeros = (length: number) => new Uint8Array(length)
 const text = (of: string) => new Uint8Array(Buffer.from(of))
@@ -29,7 +35,10 @@ const extension =
   (type: number, body: Bytes | null): Change =>
   (fields) => ({
     ...fields,
-    extensions: [...fields.extensions.filter(([found]) => found !== type), ...(body ? [[type, body] as [number, Bytes]] : [])],
+    extensions: [
+      ...fields.extensions.filter(([found]) => found !== type),
+      ...(body ? [[type, body] as [number, Bytes]] : []),
+    ],
   })
 const random = (end: string, s: TestServer12): Change => {
   s.random.set(text(end), 32 - end.length)
@@ -57,7 +66,10 @@ const ticket = message(MessageType.newSessionTicket, zeros(20))
 const HELLO: Record<string, Misbehaviour12> = {
   'that it speaks 1.3': { hello: (f, s) => random('DOWNGRD\x01', s)(f), says: inBetween },
   'that it speaks 1.2 or 1.3': { hello: (f, s) => random('DOWNGRD\x00', s)(f), says: inBetween },
-  'its version in an extension': { hello: extension(Extension.supportedVersions, concat(u16(0x0303))), says: notOffered('version') },
+  'its version in an extension': {
+    hello: extension(Extension.supportedVersions, concat(u16(0x0303))),
+    says: notOffered('version'),
+  },
   'no extended master secret': {
     hello: extension(Extension.extendedMasterSecret, null),
     says: /TLS 1.2 without the extended master secret \(RFC 7627\)/,
@@ -80,14 +92,20 @@ const HELLO: Record<string, Misbehaviour12> = {
   },
   'a suite of 1.3': { hello: (f) => ({ ...f, suite: 0x1301 }), says: notOffered('cipher suite') },
   'a suite with CBC': { hello: (f) => ({ ...f, suite: 0xc027 }), says: notOffered('cipher suite') },
-  'a suite without a key exchange of its own': { hello: (f) => ({ ...f, suite: 0x009c }), says: notOffered('cipher suite') },
+  'a suite without a key exchange of its own': {
+    hello: (f) => ({ ...f, suite: 0x009c }),
+    says: notOffered('cipher suite'),
+  },
   compression: { hello: (f) => ({ ...f, compression: 1 }), says: notOffered('compression') },
   'a ticket that was not asked for': { hello: extension(35, zeros(0)), says: notAsked },
   'an extension twice': {
     hello: (f) => ({ ...f, extensions: [...f.extensions, [Extension.extendedMasterSecret, zeros(0)]] }),
     says: /an extension comes twice/,
   },
-  'compressed points alone': { hello: extension(Extension.pointFormats, concat([1, 1])), says: notOffered('form of points') },
+  'compressed points alone': {
+    hello: extension(Extension.pointFormats, concat([1, 1])),
+    says: notOffered('form of points'),
+  },
   'another protocol': { hello: extension(Extension.alpn, vector16(vector8(text('h2')))), says: notOffered('protocol') },
   'two protocols': {
     hello: extension(Extension.alpn, vector16(vector8(text('postgresql')), vector8(text('h2')))),
@@ -106,17 +124,24 @@ const FLIGHTS: Record<string, Misbehaviour12> = {
     ),
     says: noKey,
   },
-  'a signature without the randoms': { flight: instead(keyExchange, (s) => server.signed12(s, server.parameters12(s))), says: noKey },
+  'a signature without the randoms': {
+    flight: instead(keyExchange, (s) => server.signed12(s, server.parameters12(s))),
+    says: noKey,
+  },
   'a signature for another connection': {
     flight: instead(keyExchange, (s) => server.signed12(s, concat(zeros(32), s.random, server.parameters12(s)))),
     says: noKey,
   },
   'a signature with another random of its own': {
-    flight: instead(keyExchange, (s) => server.signed12(s, concat(s.clientHello.random, zeros(32), server.parameters12(s)))),
+    flight: instead(keyExchange, (s) =>
+      server.signed12(s, concat(s.clientHello.random, zeros(32), server.parameters12(s))),
+    ),
     says: noKey,
   },
   'a share that was not signed': {
-    flight: instead(keyExchange, (s) => server.signed12(s, concat(s.clientHello.random, s.random, [3, 0, 0x1d, 32], zeros(32)))),
+    flight: instead(keyExchange, (s) =>
+      server.signed12(s, concat(s.clientHello.random, s.random, [3, 0, 0x1d, 32], zeros(32))),
+    ),
     says: noKey,
   },
   'a signature with SHA-1': {
@@ -142,15 +167,30 @@ const FLIGHTS: Record<string, Misbehaviour12> = {
     says: /not DER/,
   },
   'a curve of its own': { flight: parameters(concat([1, 0, 0x1d, 32], zeros(32))), says: notOffered('group') },
-  'a group that was not offered': { flight: parameters(concat([3, 0, 0x19], vector8(zeros(133)))), says: notOffered('group') },
-  'a key share of a wrong length': { flight: parameters(concat([3, 0, 0x1d], vector8(zeros(31)))), says: /not a point of its group/ },
-  'a key share of small order': { flight: parameters(concat([3, 0, 0x1d], vector8(zeros(32)))), says: /not a point of its group/ },
+  'a group that was not offered': {
+    flight: parameters(concat([3, 0, 0x19], vector8(zeros(133)))),
+    says: notOffered('group'),
+  },
+  'a key share of a wrong length': {
+    flight: parameters(concat([3, 0, 0x1d], vector8(zeros(31)))),
+    says: /not a point of its group/,
+  },
+  'a key share of small order': {
+    flight: parameters(concat([3, 0, 0x1d], vector8(zeros(32)))),
+    says: /not a point of its group/,
+  },
   'a key share that is not on the curve': {
     flight: parameters(concat([3, 0, 0x17], vector8([4], zeros(64)))),
     says: /not a point of its group/,
   },
-  'a compressed key share': { flight: parameters(concat([3, 0, 0x17], vector8([2], zeros(32)))), says: /not a point of its group/ },
-  'a certificate that is no DER': { flight: instead(certificate, () => message(11, vector24(vector24(zeros(100))))), says: /not DER/ },
+  'a compressed key share': {
+    flight: parameters(concat([3, 0, 0x17], vector8([2], zeros(32)))),
+    says: /not a point of its group/,
+  },
+  'a certificate that is no DER': {
+    flight: instead(certificate, () => message(11, vector24(vector24(zeros(100))))),
+    says: /not DER/,
+  },
   'no certificates': { flight: instead(certificate, () => message(11, vector24())), says: /sent no certificate/ },
   'eleven certificates': {
     flight: instead(certificate, () => message(11, vector24(...Array.from({ length: 11 }, () => vector24([1]))))),
@@ -165,16 +205,28 @@ const FLIGHTS: Record<string, Misbehaviour12> = {
   'ServerKeyExchange before Certificate': { flight: [keyExchange, certificate, done], says: outOfPlace },
   'Certificate twice': { flight: [certificate, certificate, keyExchange, done], says: outOfPlace },
   'ServerKeyExchange twice': { flight: [certificate, keyExchange, keyExchange, done], says: outOfPlace },
-  'a status that was not asked for': { flight: [certificate, () => message(22, [1, 0, 0, 0]), keyExchange, done], says: outOfPlace },
-  'Finished in place of ServerHelloDone': { flight: [certificate, keyExchange, () => message(20, zeros(12))], says: outOfPlace },
-  'a ServerHelloDone that says something': { flight: instead(done, () => message(14, [0])), says: /longer than its content/ },
+  'a status that was not asked for': {
+    flight: [certificate, () => message(22, [1, 0, 0, 0]), keyExchange, done],
+    says: outOfPlace,
+  },
+  'Finished in place of ServerHelloDone': {
+    flight: [certificate, keyExchange, () => message(20, zeros(12))],
+    says: outOfPlace,
+  },
+  'a ServerHelloDone that says something': {
+    flight: instead(done, () => message(14, [0])),
+    says: /longer than its content/,
+  },
   'more than belongs to a message': {
     flight: instead(keyExchange, async (s) => message(12, (await keyExchange(s)).subarray(4), [0])),
     says: /longer than its content/,
   },
   'a message behind ServerHelloDone': { flight: [...FLIGHT, () => ticket], says: acrossKeys },
   'a part of one behind ServerHelloDone': { pack: (all) => [concat(...all, [4])], says: acrossKeys },
-  'a request for a certificate behind ServerHelloDone': { flight: [...FLIGHT, server.certificateRequest12], says: acrossKeys },
+  'a request for a certificate behind ServerHelloDone': {
+    flight: [...FLIGHT, server.certificateRequest12],
+    says: acrossKeys,
+  },
   'a request for a certificate that names no kinds': {
     flight: [certificate, keyExchange, () => message(13, vector8(), vector16(u16(0x0403)), vector16()), done],
     says: /names no kinds/,
@@ -216,7 +268,10 @@ const FINISH: Record<string, Misbehaviour12> = {
   'a change_cipher_spec of two bytes': { change: [plain(20, 1, 1)], says: recordOutOfPlace },
   'two change_cipher_spec': { change: [CHANGE, CHANGE], says: /a record is of a wrong type/ },
   'no change_cipher_spec': { change: [], says: recordOutOfPlace },
-  'a ticket that was not asked for, before the change': { beforeChange: [plain(22, ...ticket)], says: recordOutOfPlace },
+  'a ticket that was not asked for, before the change': {
+    beforeChange: [plain(22, ...ticket)],
+    says: recordOutOfPlace,
+  },
   'data in the clear': { beforeChange: [plain(23, 1)], says: /a record is of a wrong type/ },
   'a Finished in the clear': {
     wire: (record, i) => [i === 2 ? plain(22, 20, 0, 0, 12, ...zeros(12)) : record],
@@ -230,14 +285,19 @@ const FINISH: Record<string, Misbehaviour12> = {
       ),
     says: notFinished,
   },
-  'a Finished that is cut': { finished: async (s) => message(20, (await finished(s)).subarray(4, -1)), says: notFinished },
+  'a Finished that is cut': {
+    finished: async (s) => message(20, (await finished(s)).subarray(4, -1)),
+    says: notFinished,
+  },
   'an empty Finished': { finished: () => message(20), says: notFinished },
   'another message in place of Finished': { finished: () => ticket, says: outOfPlace },
   'a message behind Finished': { afterFinished: message(MessageType.helloRequest), says: acrossKeys },
   'a part of one behind Finished': { afterFinished: concat([4]), says: acrossKeys },
   'a master secret without the handshake': { ownMaster: true, says: badMac, unheard: true },
   'a flight that was changed': {
-    wire: (record, i) => [i === 0 ? concat(record.subarray(0, 50), [(record[50] ?? 0) ^ 1], record.subarray(51)) : record],
+    wire: (record, i) => [
+      i === 0 ? concat(record.subarray(0, 50), [(record[50] ?? 0) ^ 1], record.subarray(51)) : record,
+    ],
     // It is the server that finds it.
     says: /the connection broke off/,
   },
@@ -246,7 +306,10 @@ const FINISH: Record<string, Misbehaviour12> = {
     says: badMac,
   },
   'a plain record that is too long': { ...before(0, concat([22, 3, 3], u16(16_385))), says: tooLong },
-  'data before Finished': { finished: async (s) => (await s.send(23, text('early')), finished(s)), says: recordOutOfPlace },
+  'data before Finished': {
+    finished: async (s) => (await s.send(23, text('early')), finished(s)),
+    says: recordOutOfPlace,
+  },
 }
 
 const DATA = text('hello')
@@ -262,7 +325,10 @@ const AFTER: Record<string, Misbehaviour12> = {
     says: /a message is interrupted/,
   },
   'a change_cipher_spec': { after: (s) => s.raw(CHANGE), says: /a record is of a wrong type/ },
-  'a change_cipher_spec that is encrypted': { after: (s) => s.send(20, concat([1])), says: /a record is of a wrong type/ },
+  'a change_cipher_spec that is encrypted': {
+    after: (s) => s.send(20, concat([1])),
+    says: /a record is of a wrong type/,
+  },
   'a plain alert': { after: (s) => s.raw(plain(21, 1, 0)), says: /a record is too short/ },
   'an end that is not told': { after: (s) => s.end.end(), says: /broke off without a close_notify/ },
   'a fatal alert': { after: (s) => s.send(21, concat([2, 80])), says: /internal_error/ },

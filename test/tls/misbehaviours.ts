@@ -28,7 +28,10 @@ const zeros = (length: number) => new Uint8Array(length)
 const text = (of: string) => new Uint8Array(Buffer.from(of))
 const share = (group: number, own: Bytes) => (fields: HelloFields) => ({
   ...fields,
-  extensions: [fields.extensions[0] as [number, Bytes], [Extension.keyShare, concat(u16(group), vector16(own))] as [number, Bytes]],
+  extensions: [
+    fields.extensions[0] as [number, Bytes],
+    [Extension.keyShare, concat(u16(group), vector16(own))] as [number, Bytes],
+  ],
 })
 /** Without supported_versions, as a server before 1.3. */
 const older =
@@ -56,13 +59,24 @@ const cut = (at: number) => (record: Bytes, index: number) => (index < at ? [rec
 
 const HELLO: Record<string, Misbehaviour> = {
   'TLS 1.2 and a suite of 1.3': { hello: older(0x0303), says: notOffered('cipher suite') },
-  'TLS 1.2 after a retry': { retries: [ask(P384)], group: P384, hello: older(0x0303), says: /changed its mind about the version/ },
+  'TLS 1.2 after a retry': {
+    retries: [ask(P384)],
+    group: P384,
+    hello: older(0x0303),
+    says: /changed its mind about the version/,
+  },
   'a suite of 1.2': { hello: (f) => ({ ...f, suite: 0xc02b }), says: notOffered('cipher suite') },
   'TLS 1.1': { hello: older(0x0302), says: /speaks only TLS 1.1, and Rockpool needs TLS 1.2 or 1.3/ },
   'TLS 1.0': { hello: older(0x0301), says: /speaks only TLS 1.0/ },
   'SSL 3.0': { hello: older(0x0300), says: /speaks only SSL 3.0/ },
-  'TLS 1.2 by somebody in between': { hello: older(0x0303, 'DOWNGRD\x01'), says: /somebody in between makes it choose an older version/ },
-  'TLS 1.1 by somebody in between': { hello: older(0x0302, 'DOWNGRD\x00'), says: /somebody in between makes it choose an older version/ },
+  'TLS 1.2 by somebody in between': {
+    hello: older(0x0303, 'DOWNGRD\x01'),
+    says: /somebody in between makes it choose an older version/,
+  },
+  'TLS 1.1 by somebody in between': {
+    hello: older(0x0302, 'DOWNGRD\x00'),
+    says: /somebody in between makes it choose an older version/,
+  },
   'a draft of 1.3': {
     hello: (f) => ({ ...f, extensions: [[43, concat([0x7f, 0x1c])], ...f.extensions.slice(1)] }),
     says: notOffered('version'),
@@ -76,7 +90,10 @@ const HELLO: Record<string, Misbehaviour> = {
   'a group without a share of ours': { hello: share(P384, zeros(97)), says: /chose a group that was not offered/ },
   'a key share of a wrong length': { hello: share(0x001d, zeros(31)), says: /not a point of its group/ },
   'a key share of small order': { hello: share(0x001d, zeros(32)), says: /not a point of its group/ },
-  'a key share that is not on the curve': { hello: share(0x0017, concat([4], zeros(64))), says: /not a point of its group/ },
+  'a key share that is not on the curve': {
+    hello: share(0x0017, concat([4], zeros(64))),
+    says: /not a point of its group/,
+  },
   'a compressed key share': { hello: share(0x0017, concat([2], zeros(32))), says: /not a point of its group/ },
   'two retries': { retries: [ask(P384), ask(P384)], group: P384, says: /asks for another hello twice/ },
   'a retry for a group that it has': {
@@ -90,11 +107,22 @@ const HELLO: Record<string, Misbehaviour> = {
   },
   'a retry for nothing': { retries: [(f) => f], says: /but for no change in it/ },
   'a retry with an empty cookie': { retries: [extra(44, concat(u16(0)))], says: /cookie of the server is empty/ },
-  'a retry with a cookie of 8 KB and a byte': { retries: [extra(44, vector16(zeros(8_193)))], says: /cookie of the server is too long/ },
+  'a retry with a cookie of 8 KB and a byte': {
+    retries: [extra(44, vector16(zeros(8_193)))],
+    says: /cookie of the server is too long/,
+  },
   'a retry with another extension': { retries: [extra(16, zeros(0))], says: notAsked },
-  'another suite after the retry': { retries: [ask(P384)], group: P384, hello: (f) => ({ ...f, suite: 0x1302 }), says: /changed its mind/ },
+  'another suite after the retry': {
+    retries: [ask(P384)],
+    group: P384,
+    hello: (f) => ({ ...f, suite: 0x1302 }),
+    says: /changed its mind/,
+  },
   'another group after the retry': { retries: [ask(P384)], group: 0x001d, says: /chose a group that was not offered/ },
-  'a message behind ServerHello': { afterHello: message(MessageType.encryptedExtensions, vector16()), says: acrossKeys },
+  'a message behind ServerHello': {
+    afterHello: message(MessageType.encryptedExtensions, vector16()),
+    says: acrossKeys,
+  },
   'a part of one behind ServerHello': { afterHello: concat([8]), says: acrossKeys },
 }
 
@@ -130,11 +158,15 @@ const FLIGHTS: Record<string, Misbehaviour> = {
   },
   'no certificates': { flight: instead(certificate, () => message(11, [0], vector24())), says: /sent no certificate/ },
   'eleven certificates': {
-    flight: instead(certificate, () => message(11, [0], vector24(...Array.from({ length: 11 }, () => concat(vector24([1]), vector16()))))),
+    flight: instead(certificate, () =>
+      message(11, [0], vector24(...Array.from({ length: 11 }, () => concat(vector24([1]), vector16())))),
+    ),
     says: /more than 10 certificates/,
   },
   'a certificate with an extension': {
-    flight: instead(certificate, (s) => message(11, [0], vector24(vector24(s.credentials.certificate), vector16(u16(5), vector16())))),
+    flight: instead(certificate, (s) =>
+      message(11, [0], vector24(vector24(s.credentials.certificate), vector16(u16(5), vector16()))),
+    ),
     says: notAsked,
   },
   'certificates for a request of ours': {
@@ -149,11 +181,16 @@ const FLIGHTS: Record<string, Misbehaviour> = {
     flight: [encryptedExtensions, certificateVerify, certificate, finishedMessage],
     says: outOfPlace,
   },
-  'Certificate twice': { flight: [encryptedExtensions, certificate, certificate, certificateVerify, finishedMessage], says: outOfPlace },
+  'Certificate twice': {
+    flight: [encryptedExtensions, certificate, certificate, certificateVerify, finishedMessage],
+    says: outOfPlace,
+  },
   'Finished at once': { flight: [finishedMessage], says: outOfPlace },
   'the Finished of a client': {
     flight: instead(finishedMessage, (s) =>
-      finishedMessage(Object.create(s, { secrets: { value: { ...s.secrets, server: s.secrets.client } } }) as TestServer),
+      finishedMessage(
+        Object.create(s, { secrets: { value: { ...s.secrets, server: s.secrets.client } } }) as TestServer,
+      ),
     ),
     says: notFinished,
   },
@@ -175,7 +212,11 @@ const FLIGHTS: Record<string, Misbehaviour> = {
     says: /longer than its content/,
   },
   'a request for a certificate with a context': {
-    flight: [encryptedExtensions, () => message(13, [1, 1], vector16(u16(13), vector16(vector16(u16(0x0403))))), ...FLIGHT.slice(1)],
+    flight: [
+      encryptedExtensions,
+      () => message(13, [1, 1], vector16(u16(13), vector16(vector16(u16(0x0403))))),
+      ...FLIGHT.slice(1),
+    ],
     says: /not one of the handshake/,
   },
   'a request for a certificate without signatures': {
@@ -229,7 +270,10 @@ const RECORDS: Record<string, Misbehaviour> = {
   'data before the keys': { ...before(0, plain(23, 1)), says: /a record is of a wrong type/ },
   'a change_cipher_spec of 2': { ...before(0, plain(20, 2)), says: /a record is out of place/ },
   'a change_cipher_spec of two bytes': { ...before(0, plain(20, 1, 1)), says: /a record is out of place/ },
-  'seventy change_cipher_spec': { ...before(0, ...Array.from({ length: 70 }, () => CHANGE)), says: /sends records without a message/ },
+  'seventy change_cipher_spec': {
+    ...before(0, ...Array.from({ length: 70 }, () => CHANGE)),
+    says: /sends records without a message/,
+  },
   'a change_cipher_spec in a message': {
     pack: (all) => pieces(concat(...all), 100),
     ...before(3, CHANGE),
@@ -265,7 +309,10 @@ const AFTER: Record<string, Misbehaviour> = {
   },
   'an end that is not told': { after: (s) => s.end.end(), says: brokeOff },
   'a reset': { after: (s) => s.end.reset(new Error('ECONNRESET')), says: /broke off: ECONNRESET/ },
-  'an end in a record': { after: async (s) => (s.raw((await s.sealed(23, DATA)).subarray(0, 20)), s.end.end()), says: brokeOff },
+  'an end in a record': {
+    after: async (s) => (s.raw((await s.sealed(23, DATA)).subarray(0, 20)), s.end.end()),
+    says: brokeOff,
+  },
   'a fatal alert': { after: (s) => s.send(21, concat([2, 80])), says: /internal_error/ },
   'a renegotiation': { after: handshakeRecord(message(0)), says: outOfPlace },
   'a request for a certificate': {

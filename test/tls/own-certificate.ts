@@ -28,7 +28,20 @@ export interface OwnCertificate {
 export async function ownCertificate(kind: Kind): Promise<OwnCertificate> {
   const folder = await mkdtemp(join(tmpdir(), 'rockpool-tls-'))
   try {
-    const made = ['-x509', '-nodes', '-newkey', ...KINDS[kind], '-keyout', 'key', '-out', 'cert', '-days', '2', '-subj', '/CN=localhost']
+    const made = [
+      '-x509',
+      '-nodes',
+      '-newkey',
+      ...KINDS[kind],
+      '-keyout',
+      'key',
+      '-out',
+      'cert',
+      '-days',
+      '2',
+      '-subj',
+      '/CN=localhost',
+    ]
     await run('openssl', ['req', ...made], { cwd: folder })
     return { key: await readFile(join(folder, 'key'), 'utf8'), cert: await readFile(join(folder, 'cert'), 'utf8') }
   } finally {

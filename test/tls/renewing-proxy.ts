@@ -34,7 +34,9 @@ export async function startRenewingProxy(target: number, made: Made, every: numb
     const upstream = connect(target, '127.0.0.1')
     for (const socket of [client, upstream]) {
       sockets.add(socket)
-      socket.on('error', () => {}).on('close', () => [client, upstream].forEach((each) => (sockets.delete(each), each.destroy())))
+      socket
+        .on('error', () => {})
+        .on('close', () => [client, upstream].forEach((each) => (sockets.delete(each), each.destroy())))
     }
     void serve(client, upstream).catch(() => client.destroy())
   })
@@ -67,7 +69,9 @@ export async function startRenewingProxy(target: number, made: Made, every: numb
       const records: Bytes[] = []
       for (let at = 0; at < chunk.length; at += RECORD_BYTES) {
         if (++sent % every === 0) records.push(await server.update(++renewed.server % 2 === 0))
-        records.push(await server.sealed(ContentType.applicationData, new Uint8Array(chunk.subarray(at, at + RECORD_BYTES))))
+        records.push(
+          await server.sealed(ContentType.applicationData, new Uint8Array(chunk.subarray(at, at + RECORD_BYTES))),
+        )
       }
       if (!client.write(concat(...records))) await Promise.race([once(client, 'drain'), once(client, 'close')])
     }

@@ -22,10 +22,22 @@ export const CLIENT_HANDSHAKE = hex('b3eddb126e067f35a780b3abf45e2d8f3b1a950738f
 export const SERVER_HANDSHAKE = hex('b67b7d690cc16c4e75e54213cb2d37b4e9c912bcded9105d42befd59d391ad38')
 export const CLIENT_APPLICATION = hex('9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5')
 export const SERVER_APPLICATION = hex('a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643')
-export const SERVER_HANDSHAKE_KEY = { key: hex('3fce516009c21727d0f2e4e86ee403bc'), iv: hex('5d313eb2671276ee13000b30') }
-export const CLIENT_HANDSHAKE_KEY = { key: hex('dbfaa693d1762c5b666af5d950258d01'), iv: hex('5bd3c71b836e0b76bb73265f') }
-export const SERVER_APPLICATION_KEY = { key: hex('9f02283b6c9c07efc26bb9f2ac92e356'), iv: hex('cf782b88dd83549aadf1e984') }
-export const CLIENT_APPLICATION_KEY = { key: hex('17422dda596ed5d9acd890e3c63f5051'), iv: hex('5b78923dee08579033e523d9') }
+export const SERVER_HANDSHAKE_KEY = {
+  key: hex('3fce516009c21727d0f2e4e86ee403bc'),
+  iv: hex('5d313eb2671276ee13000b30'),
+}
+export const CLIENT_HANDSHAKE_KEY = {
+  key: hex('dbfaa693d1762c5b666af5d950258d01'),
+  iv: hex('5bd3c71b836e0b76bb73265f'),
+}
+export const SERVER_APPLICATION_KEY = {
+  key: hex('9f02283b6c9c07efc26bb9f2ac92e356'),
+  iv: hex('cf782b88dd83549aadf1e984'),
+}
+export const CLIENT_APPLICATION_KEY = {
+  key: hex('17422dda596ed5d9acd890e3c63f5051'),
+  iv: hex('5b78923dee08579033e523d9'),
+}
 
 /** EncryptedExtensions, Certificate, CertificateVerify, Finished. */
 export const SERVER_FLIGHT = hex(
@@ -68,7 +80,9 @@ export const TICKET_RECORD = hex(
 )
 
 /** What each side sends to the other. */
-export const DATA = hex('000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031')
+export const DATA = hex(
+  '000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031',
+)
 export const CLIENT_DATA_RECORD = hex(
   '1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b62974e1f5a6292a2977014bd1e3deae6',
   '3aeebb21694915e4',

@@ -1,6 +1,14 @@
 import { message, type Message } from '../../sources/postgres/tls/fragments.ts'
 import { newShare, type Share } from '../../sources/postgres/tls/key-exchange.ts'
-import { ContentType, Extension, GROUPS, MessageType, SUITES_12, type Group, type Suite12 } from '../../sources/postgres/tls/parameters.ts'
+import {
+  ContentType,
+  Extension,
+  GROUPS,
+  MessageType,
+  SUITES_12,
+  type Group,
+  type Suite12,
+} from '../../sources/postgres/tls/parameters.ts'
 import { connectionKeys, finished12, masterSecret, prf } from '../../sources/postgres/tls/prf.ts'
 import { Protection12 } from '../../sources/postgres/tls/protection-12.ts'
 import { concat, equal, u16, vector16, vector24, vector8, type Bytes } from '../../sources/postgres/tls/wire.ts'
@@ -131,20 +139,32 @@ export class TestServer12 extends TestServer {
   }
 }
 
-export const certificate12: Step12 = ({ credentials }) => message(MessageType.certificate, vector24(vector24(credentials.certificate)))
+export const certificate12: Step12 = ({ credentials }) =>
+  message(MessageType.certificate, vector24(vector24(credentials.certificate)))
 /** What both sides agree on keys with. */
 export const parameters12 = ({ group, share }: TestServer12) => concat([3], u16(group), vector8(share.own))
-export const keyExchange12: Step12 = (server) => signed12(server, concat(server.clientHello.random, server.random, parameters12(server)))
+export const keyExchange12: Step12 = (server) =>
+  signed12(server, concat(server.clientHello.random, server.random, parameters12(server)))
 export const done12: Step12 = () => message(MessageType.serverHelloDone)
 export const finishedMessage12: Step12 = async ({ suite, master, transcript }) =>
   message(MessageType.finished, await finished12(suite, master, 'server', await transcript.hash(suite)))
 /** Asks for a certificate, signed with ECDSA over P-256. */
-export const certificateRequest12: Step12 = () => message(MessageType.certificateRequest, vector8([64]), vector16(u16(0x0403)), vector16())
+export const certificateRequest12: Step12 = () =>
+  message(MessageType.certificateRequest, vector8([64]), vector16(u16(0x0403)), vector16())
 
 /** ServerKeyExchange with a signature of `content`, which should be both randoms and the parameters. */
-export async function signed12(server: TestServer12, content: Bytes, parameters = parameters12(server)): Promise<Bytes> {
+export async function signed12(
+  server: TestServer12,
+  content: Bytes,
+  parameters = parameters12(server),
+): Promise<Bytes> {
   const { credentials } = server
-  return message(MessageType.serverKeyExchange, parameters, u16(credentials.scheme), vector16(await credentials.sign(content)))
+  return message(
+    MessageType.serverKeyExchange,
+    parameters,
+    u16(credentials.scheme),
+    vector16(await credentials.sign(content)),
+  )
 }
 
 export const FLIGHT_12: Step12[] = [certificate12, keyExchange12, done12]

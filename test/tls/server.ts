@@ -1,7 +1,21 @@
 import { message, Fragments, type Message } from '../../sources/postgres/tls/fragments.ts'
 import { newShare } from '../../sources/postgres/tls/key-exchange.ts'
-import { applicationSecrets, finished, handshakeSecrets, isFinished, type Secrets } from '../../sources/postgres/tls/key-schedule.ts'
-import { ContentType, Extension, GROUPS, MessageType, SUITES, type Group, type Suite } from '../../sources/postgres/tls/parameters.ts'
+import {
+  applicationSecrets,
+  finished,
+  handshakeSecrets,
+  isFinished,
+  type Secrets,
+} from '../../sources/postgres/tls/key-schedule.ts'
+import {
+  ContentType,
+  Extension,
+  GROUPS,
+  MessageType,
+  SUITES,
+  type Group,
+  type Suite,
+} from '../../sources/postgres/tls/parameters.ts'
 import { open, type Content, type Protection } from '../../sources/postgres/tls/protection.ts'
 import { Protection13 } from '../../sources/postgres/tls/protection-13.ts'
 import { Transcript } from '../../sources/postgres/tls/transcript.ts'
@@ -13,7 +27,9 @@ import type { ServerEnd } from './pipe.ts'
 // right: hashes and signatures are made over what it really sent.
 
 /** RFC 8446 section 4.1.3. */
-export const RETRY_RANDOM = new Uint8Array(Buffer.from('cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c', 'hex'))
+export const RETRY_RANDOM = new Uint8Array(
+  Buffer.from('cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c', 'hex'),
+)
 
 export interface HelloFields {
   version: number
@@ -56,7 +72,13 @@ export class TestServer {
   application!: Secrets
   sealing: Protection | null = null
   opening: Protection | null = null
-  clientHello!: { random: Bytes; sessionId: Bytes; extensions: Map<number, Bytes>; shares: Map<number, Bytes>; raw: Bytes }
+  clientHello!: {
+    random: Bytes
+    sessionId: Bytes
+    extensions: Map<number, Bytes>
+    shares: Map<number, Bytes>
+    raw: Bytes
+  }
   readonly hellos: Bytes[] = []
   lastAlert: number | null = null
   #fragments = new Fragments()
@@ -74,7 +96,13 @@ export class TestServer {
    * is sent.
    */
   async accept(sent?: () => void): Promise<Message[] | null> {
-    const { retries = [], suite = 0x1301, group = 0x001d, flight = FLIGHT, pack = (all) => [concat(...all)] } = this.behaviour
+    const {
+      retries = [],
+      suite = 0x1301,
+      group = 0x001d,
+      flight = FLIGHT,
+      pack = (all) => [concat(...all)],
+    } = this.behaviour
     if (!(await this.readHello())) return null
     const echo = (): HelloFields => ({
       version: 0x0303,
@@ -97,7 +125,11 @@ export class TestServer {
     const hello = this.serverHello(this.behaviour.hello?.(fields) ?? fields)
     await this.handshakeRecord(concat(hello, this.behaviour.afterHello ?? []))
     if (this.behaviour.compatibility ?? true) this.raw(new Uint8Array([20, 3, 3, 0, 1, 1]))
-    this.secrets = await handshakeSecrets(this.suite, await share.agree(theirs ?? share.own), await this.transcript.hash(this.suite))
+    this.secrets = await handshakeSecrets(
+      this.suite,
+      await share.agree(theirs ?? share.own),
+      await this.transcript.hash(this.suite),
+    )
     this.sealing = await Protection13.of(this.suite, this.secrets.server)
     this.opening = await Protection13.of(this.suite, this.secrets.client)
     const messages: Bytes[] = []
@@ -192,7 +224,15 @@ export class TestServer {
 
   serverHello({ version, random, sessionId, suite, compression, extensions }: HelloFields): Bytes {
     const list = extensions.map(([type, body]) => concat(u16(type), vector16(body)))
-    const text = message(MessageType.serverHello, u16(version), random, vector8(sessionId), u16(suite), [compression], vector16(...list))
+    const text = message(
+      MessageType.serverHello,
+      u16(version),
+      random,
+      vector8(sessionId),
+      u16(suite),
+      [compression],
+      vector16(...list),
+    )
     this.transcript.add(text)
     return text
   }
@@ -223,7 +263,11 @@ export const finishedMessage: Step = async ({ suite, secrets, transcript }) =>
   message(MessageType.finished, await finished(suite, secrets.server, await transcript.hash(suite)))
 /** Asks for a certificate, signed with ECDSA over P-256. */
 export const certificateRequest: Step = () =>
-  message(MessageType.certificateRequest, [0], vector16(u16(Extension.signatureAlgorithms), vector16(vector16(u16(0x0403)))))
+  message(
+    MessageType.certificateRequest,
+    [0],
+    vector16(u16(Extension.signatureAlgorithms), vector16(vector16(u16(0x0403)))),
+  )
 
 /** The signature of the handshake so far, or one of something like it. */
 export async function signed({ credentials, transcript, suite }: TestServer, context: string): Promise<Bytes> {

@@ -65,7 +65,8 @@ export class History {
     const first: Change[] = [['clock/1', textOf({ serial: 0 })]]
     for (let n = 1; n <= ROWS; n++)
       for (const table of ['acc', 'zed']) first.push([`${table}/${n}`, textOf({ scope: scopeOf(n), serial: 0 })])
-    for (let n = 1; n <= LARGE; n++) first.push([`big/${n}`, textOf({ scope: scopeOf(n), serial: 0, body: '0,'.repeat(4_000) })])
+    for (let n = 1; n <= LARGE; n++)
+      first.push([`big/${n}`, textOf({ scope: scopeOf(n), serial: 0, body: '0,'.repeat(4_000) })])
     for (const user of ['alice', 'mallory']) for (const scope of SCOPES) first.push([`people/${user} ${scope}`, scope])
     this.#changes.push(first)
     this.#bodies = new Map(Array.from({ length: LARGE }, (_, n) => [n + 1, '0,'.repeat(4_000)]))
@@ -76,7 +77,13 @@ export class History {
   /**
    * The statements of the next transaction, which is known from now on: a client may show it as soon as they are sent.
    */
-  next(what: { acc?: number[]; zed?: number[]; big?: number[]; bodies?: number[]; leave?: [user: string, scope: string] }): string {
+  next(what: {
+    acc?: number[]
+    zed?: number[]
+    big?: number[]
+    bodies?: number[]
+    leave?: [user: string, scope: string]
+  }): string {
     const serial = ++this.serial
     const changes: Change[] = [['clock/1', textOf({ serial })]]
     const statements = [`update clock set serial = ${serial}`]
@@ -149,9 +156,13 @@ export class Viewer {
   }
 
   #visible(): Map<string, string> {
-    const scopes = new Set([...this.#rows].flatMap(([key, text]) => (key.startsWith(`people/${this.#user} `) ? [text] : [])))
+    const scopes = new Set(
+      [...this.#rows].flatMap(([key, text]) => (key.startsWith(`people/${this.#user} `) ? [text] : [])),
+    )
     return new Map(
-      [...this.#rows].filter(([key, text]) => !key.startsWith('people/') && (key === 'clock/1' || scopes.has(text.split(' ')[0] ?? ''))),
+      [...this.#rows].filter(
+        ([key, text]) => !key.startsWith('people/') && (key === 'clock/1' || scopes.has(text.split(' ')[0] ?? '')),
+      ),
     )
   }
 }

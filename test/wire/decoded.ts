@@ -40,7 +40,8 @@ async function* unzstd(chunks: AsyncIterable<Buffer>, received: (bytes: number) 
 export function frameEnd(bytes: Buffer): number {
   if (bytes.length < 5) return 0
   const descriptor = bytes.readUInt8(4)
-  if (bytes.readUInt32LE(0) !== 0xfd2fb528 || (descriptor & 0b0011_1111) !== 0b0010_0000) throw new Error('this is no frame of one segment')
+  if (bytes.readUInt32LE(0) !== 0xfd2fb528 || (descriptor & 0b0011_1111) !== 0b0010_0000)
+    throw new Error('this is no frame of one segment')
   let at = 5 + ([1, 2, 4, 8][descriptor >> 6] ?? 0)
   for (let last = false; !last;) {
     if (bytes.length < at + 3) return 0

@@ -135,7 +135,8 @@ export class Applied {
       this.#checkpoint(line.checkpoint)
     } else if ('checkpoint_diff' in line) {
       for (const bucket of line.checkpoint_diff.removed_buckets) this.#announced.delete(bucket)
-      for (const { bucket, checksum } of line.checkpoint_diff.updated_buckets) this.#announced.set(bucket, checksum >>> 0)
+      for (const { bucket, checksum } of line.checkpoint_diff.updated_buckets)
+        this.#announced.set(bucket, checksum >>> 0)
       this.#checkpoint(line.checkpoint_diff)
     } else if ('data' in line) this.#data(line.data)
     else if ('checkpoint_complete' in line) {
@@ -176,7 +177,10 @@ export class Applied {
       this.ops++
       if (BigInt(op.op_id) <= last) throw new Error(`op ${op.op_id} of ${bucket} came after ${last}`)
       last = BigInt(op.op_id)
-      this.#sums.set(bucket, op.op === 'CLEAR' ? op.checksum >>> 0 : ((this.#sums.get(bucket) ?? 0) + op.checksum) % 2 ** 32)
+      this.#sums.set(
+        bucket,
+        op.op === 'CLEAR' ? op.checksum >>> 0 : ((this.#sums.get(bucket) ?? 0) + op.checksum) % 2 ** 32,
+      )
       if (op.op === 'PUT') rows.set(`${op.object_type}/${op.object_id}`, op.data)
       else if (op.op === 'REMOVE') rows.delete(`${op.object_type}/${op.object_id}`)
       else if (op.op === 'CLEAR') rows.clear()

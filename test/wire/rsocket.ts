@@ -48,7 +48,14 @@ export class RSocketClient {
     this.socket.send(Buffer.concat([uint(4, streamId), uint(2, (type << 10) | flags), ...parts]))
   }
 
-  setup({ token, mime = 'application/json', flags = 0, keepaliveMs = 20_000, lifetimeMs = 90_000, metadata }: SetupOptions): void {
+  setup({
+    token,
+    mime = 'application/json',
+    flags = 0,
+    keepaliveMs = 20_000,
+    lifetimeMs = 90_000,
+    metadata,
+  }: SetupOptions): void {
     this.#mime = mime
     const name = Buffer.from(mime)
     const times = [uint(2, 1), uint(2, 0), uint(4, keepaliveMs), uint(4, lifetimeMs)]
@@ -57,7 +64,11 @@ export class RSocketClient {
     this.frame(0, SETUP, flags | 0x100, ...times, ...mimes, uint(3, payload.length), payload)
   }
 
-  request(n: number, body: unknown, { streamId = 1, path = '/sync/stream' }: { streamId?: number; path?: string } = {}): void {
+  request(
+    n: number,
+    body: unknown,
+    { streamId = 1, path = '/sync/stream' }: { streamId?: number; path?: string } = {},
+  ): void {
     const metadata = this.encode({ path })
     this.frame(streamId, REQUEST_STREAM, 0x100, uint(4, n), uint(3, metadata.length), metadata, this.encode(body))
   }

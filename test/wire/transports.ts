@@ -21,7 +21,8 @@ export async function* ndjson({ url, token, request, signal }: StreamTarget): As
     body: JSON.stringify(request),
     signal,
   })
-  if (!response.ok || !response.body) throw new Error(`the stream was answered ${response.status}: ${await response.text()}`)
+  if (!response.ok || !response.body)
+    throw new Error(`the stream was answered ${response.status}: ${await response.text()}`)
   let rest = ''
   for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + part).split('\n')

@@ -6,7 +6,9 @@ import { RawWebSocket } from './web-socket.ts'
 
 test('a WebSocket whose server goes before it answers is refused, and one that nobody answers can be cut', async () => {
   const cut = new AbortController()
-  const server = createServer((socket) => socket.once('data', (request) => (request.includes('/silent') ? cut.abort() : socket.end())))
+  const server = createServer((socket) =>
+    socket.once('data', (request) => (request.includes('/silent') ? cut.abort() : socket.end())),
+  )
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('no port')

@@ -96,7 +96,10 @@ export class RawWebSocket {
         ? Buffer.from([0x80 | opcode, 0x80 | length])
         : length < 65_536
           ? Buffer.from([0x80 | opcode, 0xfe, length >> 8, length & 255])
-          : Buffer.concat([Buffer.from([0x80 | opcode, 0xff, 0, 0, 0, 0]), Buffer.from(Uint32Array.of(length).buffer).reverse()])
+          : Buffer.concat([
+              Buffer.from([0x80 | opcode, 0xff, 0, 0, 0, 0]),
+              Buffer.from(Uint32Array.of(length).buffer).reverse(),
+            ])
     const masked = Buffer.from(payload)
     for (let i = 0; i < length; i++) masked[i] = (masked[i] ?? 0) ^ (mask[i & 3] ?? 0)
     this.#socket.write(Buffer.concat([head, mask, masked]))

@@ -41,7 +41,11 @@ interface Exports {
 }
 
 const bindingOf = ({ bound }: Wish, ctx: ExecutionContext): unknown =>
-  bound === undefined ? undefined : bound === null ? {} : (ctx.exports as unknown as Exports).Network({ props: { port: bound } })
+  bound === undefined
+    ? undefined
+    : bound === null
+      ? {}
+      : (ctx.exports as unknown as Exports).Network({ props: { port: bound } })
 
 export default {
   async fetch(request: Request, _: unknown, ctx: ExecutionContext): Promise<Response> {
@@ -62,7 +66,11 @@ export default {
         const source = await prepareSource(sql, { slot: 'worker', tables: [{ schema: 'public', name: 't' }] })
         const all = Promise.withResolvers<void>()
         let seen = 0
-        const options = { slot: 'worker', publication: source.publication, walSenderTimeoutMs: source.walSenderTimeoutMs }
+        const options = {
+          slot: 'worker',
+          publication: source.publication,
+          walSenderTimeoutMs: source.walSenderTimeoutMs,
+        }
         const caller = await openReplication(walsender, options, {
           message: (message) => {
             if (message.type === 'insert') seen++
@@ -86,7 +94,10 @@ export default {
       }
     } catch (error) {
       return Response.json({
-        problem: error instanceof Error ? `${'code' in error ? String(error.code) : error.name} ${error.message}` : String(error),
+        problem:
+          error instanceof Error
+            ? `${'code' in error ? String(error.code) : error.name} ${error.message}`
+            : String(error),
       })
     }
   },

@@ -29,7 +29,8 @@ export default {
         const { value } = await reader.read()
         if (!value) break
         answer.chunks++
-        if (echo !== undefined && value.some((byte, i) => byte !== ((length + i) * 7) % 256)) throw new Error('another echo')
+        if (echo !== undefined && value.some((byte, i) => byte !== ((length + i) * 7) % 256))
+          throw new Error('another echo')
         length += value.length
       }
       await written

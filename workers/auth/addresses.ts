@@ -26,7 +26,9 @@ const loopback = rangeList(['127.0.0.0/8', '::1/128'])
  * Parses a list of address ranges: `10.0.0.0/8`, `fd00::/8`, a single address, or `local`. `part` is the first that is
  * none of these.
  */
-export function addressRanges(parts: readonly string[]): { kind: 'ranges'; ranges: BlockList } | { kind: 'invalid'; part: string } {
+export function addressRanges(
+  parts: readonly string[],
+): { kind: 'ranges'; ranges: BlockList } | { kind: 'invalid'; part: string } {
   const ranges = parts.flatMap((part) => (part === 'local' ? LOCAL : [part]))
   const wrong = ranges.find((range) => !isRange(range))
   return wrong === undefined ? { kind: 'ranges', ranges: rangeList(ranges) } : { kind: 'invalid', part: wrong }
@@ -57,7 +59,11 @@ function rangeList(ranges: readonly string[]): BlockList {
   for (const range of ranges) {
     const [address = '', bits] = range.split('/')
     const family = isIP(address)
-    list.addSubnet(address, bits === undefined ? (family === 4 ? 32 : 128) : Number(bits), family === 4 ? 'ipv4' : 'ipv6')
+    list.addSubnet(
+      address,
+      bits === undefined ? (family === 4 ? 32 : 128) : Number(bits),
+      family === 4 ? 'ipv4' : 'ipv6',
+    )
   }
   return list
 }

@@ -35,13 +35,19 @@ export async function askerOf(env: Environment, tenant: Tenant, token: string, o
 }
 
 /** Verifies the token of an operator. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
-export async function operatorOf(env: Environment, tenant: Tenant, token: string, options: VerifyOptions): Promise<Caller> {
+export async function operatorOf(
+  env: Environment,
+  tenant: Tenant,
+  token: string,
+  options: VerifyOptions,
+): Promise<Caller> {
   const operators = await operatorRulesOf(env, tenant)
   if (operators) return verifyToken(token, operators, options)
   const caller = await verifyToken(token, await rulesOf(env, tenant), options)
   if (!claimCounts(env))
     throw new RockpoolError('ROCKPOOL_OPERATOR', 'operators have no keys here: set OPERATOR_KEYS and OPERATOR_AUDIENCE')
-  if (caller.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
+  if (caller.claims.operator !== true)
+    throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
   logNotice(env)
   return caller
 }
@@ -66,12 +72,17 @@ function logNotice(env: Environment): void {
  * An operator of the whole deployment, by `OPERATOR_KEYS`. Null: there are none. On a developer's machine whoever has
  * the development secret is one. Throws PSYNC_S21… or ROCKPOOL_OPERATOR.
  */
-export async function deploymentOperator(env: Environment, token: string, options: VerifyOptions): Promise<Caller | null> {
+export async function deploymentOperator(
+  env: Environment,
+  token: string,
+  options: VerifyOptions,
+): Promise<Caller | null> {
   const settings = tokenSettings(env)
   const operators = operatorRules(settings)
   if (operators) return verifyToken(token, operators, options)
   if (!env.LOCAL_EDGE) return null
   const caller = await verifyToken(token, tokenRules(settings), options)
-  if (caller.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
+  if (caller.claims.operator !== true)
+    throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
   return caller
 }

@@ -26,5 +26,7 @@ test('the day that is told locks nobody out of what is deployed: `rockpool dev` 
   await operatorOf(here, tenantOf(here), dev, { now })
   expect(warned.mock.calls).toEqual([[CLAIM_NOTICE]])
   expect((await askerOf(here, tenantOf(here), dev, { now })).operator).toBe(true)
-  await expect(operatorOf(here, tenantOf(here), await token({}), { now })).rejects.toMatchObject({ code: 'ROCKPOOL_OPERATOR' })
+  await expect(operatorOf(here, tenantOf(here), await token({}), { now })).rejects.toMatchObject({
+    code: 'ROCKPOOL_OPERATOR',
+  })
 })

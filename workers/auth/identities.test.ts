@@ -14,8 +14,18 @@ const share = (a: TokenSettings, b: TokenSettings, claim: string | null = null) 
 
 // Each form of an identity provider, at two tenants.
 test.each<[string, TokenSettings, TokenSettings, boolean]>([
-  ['one secret, two audiences', { JWT_SECRET: base64url, JWT_AUDIENCE: 'a' }, { JWT_SECRET: base64url, JWT_AUDIENCE: 'b' }, false],
-  ['one secret, one audience', { JWT_SECRET: base64url, JWT_AUDIENCE: 'a' }, { JWT_SECRET: base64url, JWT_AUDIENCE: 'b,a' }, true],
+  [
+    'one secret, two audiences',
+    { JWT_SECRET: base64url, JWT_AUDIENCE: 'a' },
+    { JWT_SECRET: base64url, JWT_AUDIENCE: 'b' },
+    false,
+  ],
+  [
+    'one secret, one audience',
+    { JWT_SECRET: base64url, JWT_AUDIENCE: 'a' },
+    { JWT_SECRET: base64url, JWT_AUDIENCE: 'b,a' },
+    true,
+  ],
   [
     'one secret in two forms',
     { JWT_SECRET: base64url, JWT_AUDIENCE: 'a' },
@@ -37,8 +47,18 @@ test.each<[string, TokenSettings, TokenSettings, boolean]>([
   ['one Supabase project', { SUPABASE_URL: PROJECT }, { SUPABASE_URL: `${PROJECT}/` }, true],
   ['two Supabase projects', { SUPABASE_URL: PROJECT }, { SUPABASE_URL: 'https://def.supabase.co' }, false],
   ['one secret of Supabase', { SUPABASE_JWT_SECRET: 's'.repeat(40) }, { SUPABASE_JWT_SECRET: 's'.repeat(40) }, true],
-  ['two Firebase projects', { JWKS_URL: FIREBASE, JWT_AUDIENCE: 'one' }, { JWKS_URL: FIREBASE, JWT_AUDIENCE: 'two' }, false],
-  ['one Firebase project', { JWKS_URL: FIREBASE, JWT_AUDIENCE: 'one' }, { JWKS_URL: FIREBASE, JWT_AUDIENCE: 'one' }, true],
+  [
+    'two Firebase projects',
+    { JWKS_URL: FIREBASE, JWT_AUDIENCE: 'one' },
+    { JWKS_URL: FIREBASE, JWT_AUDIENCE: 'two' },
+    false,
+  ],
+  [
+    'one Firebase project',
+    { JWKS_URL: FIREBASE, JWT_AUDIENCE: 'one' },
+    { JWKS_URL: FIREBASE, JWT_AUDIENCE: 'one' },
+    true,
+  ],
   [
     'one Auth0 domain',
     { JWKS_URL: 'https://me.eu.auth0.com/.well-known/jwks.json', JWT_AUDIENCE: 'api' },
@@ -76,7 +96,9 @@ test('what opens /admin is of no use at a tenant, and the other way', () => {
   const conflict = (message: string) =>
     expect.objectContaining({ code: 'ROCKPOOL_TENANT_CONFLICT', message: expect.stringContaining(message) })
   const other = Buffer.alloc(32, 8).toString('base64url')
-  expect(() => refuseOperators(identitiesOf({ JWT_SECRET: base64url, JWT_AUDIENCE: 'a' }), operators)).toThrow(conflict('OPERATOR_KEYS'))
+  expect(() => refuseOperators(identitiesOf({ JWT_SECRET: base64url, JWT_AUDIENCE: 'a' }), operators)).toThrow(
+    conflict('OPERATOR_KEYS'),
+  )
   expect(() => refuseOperators(identitiesOf({ JWT_SECRET: other, JWT_AUDIENCE: 'a,operators' }), operators)).toThrow(
     conflict('OPERATOR_AUDIENCE'),
   )

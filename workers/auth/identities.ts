@@ -25,13 +25,23 @@ export function refuseOperators(identities: readonly TokenIdentity[], deployment
     const sameKey = identities.some(({ key }) => key === operator.key)
     const sameAudience = identities.some(({ audiences }) => audiences.some((each) => operator.audiences.includes(each)))
     if (!sameKey && !sameAudience) continue
-    const what = sameKey ? 'a key of the tenant is one of OPERATOR_KEYS' : 'an audience of the tenant is one of OPERATOR_AUDIENCE'
+    const what = sameKey
+      ? 'a key of the tenant is one of OPERATOR_KEYS'
+      : 'an audience of the tenant is one of OPERATOR_AUDIENCE'
     throw new RockpoolError('ROCKPOOL_TENANT_CONFLICT', what)
   }
 }
 
-const ofKey = ({ identity, policy: { audiences, issuers } }: VerificationKey): TokenIdentity => ({ key: identity, audiences, issuers })
-const ofKeySet = ({ url, policy: { audiences, issuers } }: RemoteKeySet): TokenIdentity => ({ key: url.href, audiences, issuers })
+const ofKey = ({ identity, policy: { audiences, issuers } }: VerificationKey): TokenIdentity => ({
+  key: identity,
+  audiences,
+  issuers,
+})
+const ofKeySet = ({ url, policy: { audiences, issuers } }: RemoteKeySet): TokenIdentity => ({
+  key: url.href,
+  audiences,
+  issuers,
+})
 
 /**
  * Names that resolve to addresses which are not public are refused by the platform, which fetches from the public
@@ -41,7 +51,11 @@ function refuseAddress({ protocol, hostname, port, host }: URL): void {
   const address = hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '')
   const isLocal = address === 'localhost' || address.endsWith('.localhost') || isIP(address) !== 0
   if (protocol === 'https:' && port === '' && !isLocal) return
-  throw new RockpoolError('PSYNC_S2203', `the key set at ${host}: it must be https:// on port 443, with a public host name`, {
-    status: 422,
-  })
+  throw new RockpoolError(
+    'PSYNC_S2203',
+    `the key set at ${host}: it must be https:// on port 443, with a public host name`,
+    {
+      status: 422,
+    },
+  )
 }

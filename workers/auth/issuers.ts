@@ -3,7 +3,10 @@
  * audience. Returns null for any other address.
  */
 export function issuersOf({ protocol, hostname, host, pathname }: URL, audiences: readonly string[]): string[] | null {
-  if (pathname === '/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com' && hostname === 'www.googleapis.com') {
+  if (
+    pathname === '/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com' &&
+    hostname === 'www.googleapis.com'
+  ) {
     // All projects of Firebase share the keys, and the audience is the project.
     return audiences.map((project) => `https://securetoken.google.com/${project}`)
   }

@@ -13,7 +13,19 @@ export interface TokenPolicy {
 export type ImportedKey = Awaited<ReturnType<typeof importJWK>>
 
 /** The algorithms with which tokens may be signed. `Ed25519` is the newer name of `EdDSA` with that curve. */
-export const ALGORITHMS = ['HS256', 'HS384', 'HS512', 'RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'] as const
+export const ALGORITHMS = [
+  'HS256',
+  'HS384',
+  'HS512',
+  'RS256',
+  'RS384',
+  'RS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+] as const
 
 /** A secret that is shorter than the hash makes HMAC weaker than it looks (RFC 7518, section 3.2). */
 export const MIN_SECRET_BYTES = 32
@@ -39,7 +51,15 @@ export class VerificationKey {
   /** Equal for two keys that verify the same signatures, whatever they are called. A secret stands in it as it is. */
   get identity(): string {
     const { kty, k, crv, n, e, x, y } = this.#jwk
-    return JSON.stringify([kty, k === undefined ? null : Buffer.from(k, 'base64url').toString('base64url'), crv, n, e, x, y])
+    return JSON.stringify([
+      kty,
+      k === undefined ? null : Buffer.from(k, 'base64url').toString('base64url'),
+      crv,
+      n,
+      e,
+      x,
+      y,
+    ])
   }
 
   accepts(algorithm: string): boolean {
@@ -61,7 +81,11 @@ export class VerificationKey {
 }
 
 /** Returns the key for a secret. It verifies HS256, HS384 and HS512, or only the given algorithms. */
-export function secretKey(bytes: Uint8Array, policy: TokenPolicy, algorithms: readonly string[] = families.oct): VerificationKey {
+export function secretKey(
+  bytes: Uint8Array,
+  policy: TokenPolicy,
+  algorithms: readonly string[] = families.oct,
+): VerificationKey {
   return new VerificationKey({ kty: 'oct', k: Buffer.from(bytes).toString('base64url') }, null, algorithms, policy)
 }
 
@@ -88,7 +112,8 @@ export function readKey(value: unknown, policy: TokenPolicy, { secrets }: { secr
   const { kty, use, key_ops: operations, kid } = jwk
   if (kid !== undefined && typeof kid !== 'string') return unusable('"kid" is not text')
   if (use !== undefined && use !== 'sig') return unusable('"use" is not "sig"')
-  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) return unusable('"key_ops" lacks "verify"')
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify')))
+    return unusable('"key_ops" lacks "verify"')
   if (kty !== 'oct' && jwk['d'] !== undefined) return unusable('is a private key: give the public one')
   // `*` means the same as an absent kid.
   const name = kid === undefined || kid === '' || kid === '*' ? null : kid
@@ -96,7 +121,8 @@ export function readKey(value: unknown, policy: TokenPolicy, { secrets }: { secr
     case 'oct': {
       if (!secrets) return unusable('is symmetric')
       const bytes = bytesOf(text('k'))
-      if (bytes < MIN_SECRET_BYTES) return unusable(`"k" has ${bytes} bytes of base64url; at least ${MIN_SECRET_BYTES} are needed`)
+      if (bytes < MIN_SECRET_BYTES)
+        return unusable(`"k" has ${bytes} bytes of base64url; at least ${MIN_SECRET_BYTES} are needed`)
       return made({ kty, k: text('k') }, families.oct)
     }
     case 'RSA': {
@@ -126,7 +152,8 @@ export function readKey(value: unknown, policy: TokenPolicy, { secrets }: { secr
   function made(members: JWK & { kty: string }, family: readonly string[]): KeyOutcome {
     const { alg } = jwk
     if (alg === undefined || alg === null) return usable(members, family)
-    const named = family === ed25519 && family.some((each) => each === alg) ? family : family.filter((each) => each === alg)
+    const named =
+      family === ed25519 && family.some((each) => each === alg) ? family : family.filter((each) => each === alg)
     return named.length === 0 ? unusable(`"alg" is none of ${family.join(', ')}`) : usable(members, named)
   }
 }

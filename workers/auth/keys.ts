@@ -40,7 +40,8 @@ export class TokenRules {
    */
   async candidates(algorithm: string, kid: string | undefined, background: Background): Promise<Candidates> {
     const named = kid === undefined ? [] : this.#keys.filter((key) => key.kid === kid)
-    if (named.length > 0 || algorithm.startsWith('HS')) return chosen(this.#keys, algorithm, kid, { fetched: false, unread: null })
+    if (named.length > 0 || algorithm.startsWith('HS'))
+      return chosen(this.#keys, algorithm, kid, { fetched: false, unread: null })
     const sets = await Promise.allSettled(this.#remote.map((each) => each.keys(background)))
     const keys = [...this.#keys, ...sets.flatMap((set) => (set.status === 'fulfilled' ? set.value : []))]
     const failed = sets.find((set) => set.status === 'rejected')
@@ -66,11 +67,15 @@ function chosen(
   { fetched, unread }: { fetched: boolean; unread: RockpoolError | null },
 ): Candidates {
   const named = kid === undefined ? [] : keys.filter((key) => key.kid === kid)
-  if (named.length === 0) return { named: false, keys: keys.filter((key) => key.kid === null && key.accepts(algorithm)), unread }
+  if (named.length === 0)
+    return { named: false, keys: keys.filter((key) => key.kid === null && key.accepts(algorithm)), unread }
   const fitting = named.filter((key) => key.accepts(algorithm))
   if (fitting.length > 0) return { named: true, keys: fitting, fetched }
   const taken = named.map((key) => key.algorithms).join(', ')
-  throw new RockpoolError('PSYNC_S2101', `the token is signed with ${algorithm}, but the key with its "kid" accepts ${taken}`)
+  throw new RockpoolError(
+    'PSYNC_S2101',
+    `the token is signed with ${algorithm}, but the key with its "kid" accepts ${taken}`,
+  )
 }
 
 /**
@@ -85,7 +90,8 @@ const operators = new BoundedMap<string, TokenRules | null>(MAX_RULES)
  * Returns the rules of these settings. They are kept per isolate, with their key sets. Throws PSYNC_S2201 and S2203,
  * which name the setting.
  */
-export const tokenRules = (settings: TokenSettings): TokenRules => kept(users, settings, () => new TokenRules(authSettings(settings)))
+export const tokenRules = (settings: TokenSettings): TokenRules =>
+  kept(users, settings, () => new TokenRules(authSettings(settings)))
 
 /** Returns the rules for operators' tokens, or null when operators have no keys of their own. Throws PSYNC_S2201. */
 export function operatorRules(settings: TokenSettings): TokenRules | null {
@@ -95,7 +101,11 @@ export function operatorRules(settings: TokenSettings): TokenRules | null {
   })
 }
 
-function kept<Rules extends TokenRules | null>(known: BoundedMap<string, Rules>, settings: TokenSettings, make: () => Rules): Rules {
+function kept<Rules extends TokenRules | null>(
+  known: BoundedMap<string, Rules>,
+  settings: TokenSettings,
+  make: () => Rules,
+): Rules {
   const text = textOf(settings)
   const before = known.get(text)
   if (before !== undefined) return before

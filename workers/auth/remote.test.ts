@@ -123,15 +123,27 @@ describe('a key set that is fetched', () => {
 
   const broken: [string, (server: KeyServer) => void, string][] = [
     ['garbage', (s) => (s.answer = (response) => response.end('<html>')), 'is not JSON'],
-    ['something else', (s) => (s.answer = (response) => response.end('{"keys":{}}')), 'is not a JSON Web Key Set: it has no list "keys"'],
+    [
+      'something else',
+      (s) => (s.answer = (response) => response.end('{"keys":{}}')),
+      'is not a JSON Web Key Set: it has no list "keys"',
+    ],
     [
       'a list without end',
       (s) => (s.answer = (response) => response.end(`{"keys":[${Array(101).fill(ed25519).join()}]}`)),
       'has more than 100 keys',
     ],
-    ['too much', (s) => (s.answer = (response) => response.end(`{"keys":[],"x":"${'x'.repeat(600_000)}"}`)), 'is larger than 524288 bytes'],
+    [
+      'too much',
+      (s) => (s.answer = (response) => response.end(`{"keys":[],"x":"${'x'.repeat(600_000)}"}`)),
+      'is larger than 524288 bytes',
+    ],
     ['without end', (s) => (s.answer = endless), 'is larger than 524288 bytes'],
-    ['a redirect', (s) => (s.answer = (r) => r.writeHead(302, { location: '/other' }).end()), 'answered with status 302'],
+    [
+      'a redirect',
+      (s) => (s.answer = (r) => r.writeHead(302, { location: '/other' }).end()),
+      'answered with status 302',
+    ],
     ['a cut connection', (s) => (s.answer = (response) => response.destroy()), 'cannot be reached'],
   ]
   test.each(['{"keys":[]}', '{"keys":[{"kty":"x"},7,null]}'])('%s has no key, which is no fault', async (text) => {
@@ -193,7 +205,10 @@ describe('a key set that is fetched', () => {
 })
 
 /** Sends until the other side has had enough. */
-function endless(response: { write(text: string): boolean; on(event: 'close' | 'error', done: () => void): unknown }): void {
+function endless(response: {
+  write(text: string): boolean
+  on(event: 'close' | 'error', done: () => void): unknown
+}): void {
   let open = true
   response.on('close', () => (open = false))
   response.on('error', () => (open = false))

@@ -21,7 +21,10 @@ const MAX_KEYS = 100
 export type Background = (work: Promise<unknown>) => void
 
 export interface RemoteKeyOptions {
-  fetch: (url: string, init: { headers: Record<string, string>; redirect: 'manual'; signal: AbortSignal }) => Promise<Response>
+  fetch: (
+    url: string,
+    init: { headers: Record<string, string>; redirect: 'manual'; signal: AbortSignal },
+  ) => Promise<Response>
   /** Milliseconds. */
   now: () => number
   fetchTimeoutMs: number

@@ -44,7 +44,8 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
   const maxLifetimeSeconds = settings.JWT_MAX_LIFETIME ? lifetime(settings.JWT_MAX_LIFETIME) : DAY_SECONDS
   const named = list(settings.JWT_ISSUER)
   /** Returns the issuers implied by an address and those that are set, or null when there are neither. */
-  const issuers = (known: readonly string[] | null) => (known === null && named.length === 0 ? null : [...(known ?? []), ...named])
+  const issuers = (known: readonly string[] | null) =>
+    known === null && named.length === 0 ? null : [...(known ?? []), ...named]
   const own: TokenPolicy = { audiences, maxLifetimeSeconds, issuers: issuers(null) }
   const project = settings.SUPABASE_URL ? supabaseKeys(urlOf('SUPABASE_URL', settings.SUPABASE_URL)) : null
   const supabase: TokenPolicy = {
@@ -58,7 +59,9 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
   if (settings.JWT_KEYS) ownKeys.push(...staticKeys('JWT_KEYS', settings.JWT_KEYS, own))
   const refused = addressRanges(list(settings.JWKS_REJECT_IP_RANGES))
   if (refused.kind === 'invalid') {
-    throw unusable(`JWKS_REJECT_IP_RANGES: ${JSON.stringify(refused.part)} is not an address range; write 10.0.0.0/8, fd00::/8 or local`)
+    throw unusable(
+      `JWKS_REJECT_IP_RANGES: ${JSON.stringify(refused.part)} is not an address range; write 10.0.0.0/8, fd00::/8 or local`,
+    )
   }
   const remoteKeySet = (setting: string, url: URL, policy: TokenPolicy): RemoteKeySet => {
     if (!hostIn(url, refused.ranges)) return { url, policy }
@@ -73,7 +76,8 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
 
   const keys = [...ownKeys]
   const remote = [...ownRemote]
-  if (settings.SUPABASE_JWT_SECRET) keys.push(secretKey(supabaseSecret(settings.SUPABASE_JWT_SECRET), supabase, ['HS256']))
+  if (settings.SUPABASE_JWT_SECRET)
+    keys.push(secretKey(supabaseSecret(settings.SUPABASE_JWT_SECRET), supabase, ['HS256']))
   if (project) remote.push(remoteKeySet('SUPABASE_URL', project, supabase))
   if (keys.length + remote.length === 0) {
     throw unusable(
@@ -83,7 +87,12 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
   if (ownKeys.length + ownRemote.length > 0 && audiences.length === 0) {
     throw unusable('JWT_AUDIENCE is not set: name the audience that tokens carry')
   }
-  const rules: AuthSettings = { purpose: 'user', toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote }
+  const rules: AuthSettings = {
+    purpose: 'user',
+    toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE),
+    keys,
+    remote,
+  }
   return bindings.mustSay === undefined ? rules : { ...rules, mustSay: bindings.mustSay }
 }
 
@@ -95,9 +104,11 @@ export function operatorSettings(bindings: TokenSettings): AuthSettings | null {
   const settings = texts(bindings)
   if (!settings.OPERATOR_KEYS) return null
   const audiences = list(settings.OPERATOR_AUDIENCE)
-  if (audiences.length === 0) throw unusable('OPERATOR_AUDIENCE is not set: name the audience that tokens of operators carry')
+  if (audiences.length === 0)
+    throw unusable('OPERATOR_AUDIENCE is not set: name the audience that tokens of operators carry')
   const shared = list(settings.JWT_AUDIENCE).find((each) => audiences.includes(each))
-  if (shared !== undefined) throw unusable(`OPERATOR_AUDIENCE: ${JSON.stringify(shared)} is an audience of users as well`)
+  if (shared !== undefined)
+    throw unusable(`OPERATOR_AUDIENCE: ${JSON.stringify(shared)} is an audience of users as well`)
   const policy: TokenPolicy = { audiences, maxLifetimeSeconds: DAY_SECONDS, issuers: null }
   const keys = staticKeys('OPERATOR_KEYS', settings.OPERATOR_KEYS, policy)
   return { purpose: 'operator', toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote: [] }
@@ -110,7 +121,8 @@ function texts(bindings: TokenSettings): Partial<Record<(typeof TOKEN_NAMES)[num
   const settings: Partial<Record<(typeof TOKEN_NAMES)[number], string>> = {}
   for (const name of TOKEN_NAMES) {
     const value: unknown = bindings[name]
-    if (value !== undefined && value !== null) settings[name] = typeof value === 'string' ? value : JSON.stringify(value)
+    if (value !== undefined && value !== null)
+      settings[name] = typeof value === 'string' ? value : JSON.stringify(value)
   }
   return settings
 }
@@ -133,7 +145,8 @@ function longEnough(setting: string, bytes: Uint8Array): Uint8Array {
 function staticKeys(setting: string, text: string, policy: TokenPolicy): VerificationKey[] {
   const parsed = jsonOrNull(text)
   const given = typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : null
-  if (!Array.isArray(given) || given.length === 0) throw unusable(`${setting} is not a JSON Web Key Set: {"keys": [{"kty": …}]}`)
+  if (!Array.isArray(given) || given.length === 0)
+    throw unusable(`${setting} is not a JSON Web Key Set: {"keys": [{"kty": …}]}`)
   return given.map((each: unknown, i) => {
     const outcome = readKey(each, policy, { secrets: true })
     if (outcome.kind === 'unusable') throw unusable(`${setting}: keys[${i}] ${outcome.reason}`)
@@ -144,7 +157,8 @@ function staticKeys(setting: string, text: string, policy: TokenPolicy): Verific
 function urlOf(setting: string, text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null
   if (!url) throw unusable(`${setting}: ${JSON.stringify(text.slice(0, 200))} is not a URL`)
-  if (url.username !== '' || url.password !== '') throw unusable(`${setting}: a URL with a user or password is not allowed`)
+  if (url.username !== '' || url.password !== '')
+    throw unusable(`${setting}: a URL with a user or password is not allowed`)
   if (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url))) return url
   throw unusable(`${setting}: the URL must begin with https:// (http:// only for this machine, during development)`)
 }

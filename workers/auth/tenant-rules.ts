@@ -3,10 +3,12 @@ import type { Tenant } from '../../tenants/tenant.ts'
 import type { TokenSettings } from '../../tenants/tokens.ts'
 import { operatorRules, tokenRules, type TokenRules } from './keys.ts'
 
-const settingsOf = (env: TenantBindings, { name }: Tenant): Promise<TokenSettings> => directoryOf(env).secret(name, 'token.keys')
+const settingsOf = (env: TenantBindings, { name }: Tenant): Promise<TokenSettings> =>
+  directoryOf(env).secret(name, 'token.keys')
 
 /** Returns the rules for the tokens of a tenant's users. Rejects like `tokenRules`. */
-export const rulesOf = async (env: TenantBindings, tenant: Tenant): Promise<TokenRules> => tokenRules(await settingsOf(env, tenant))
+export const rulesOf = async (env: TenantBindings, tenant: Tenant): Promise<TokenRules> =>
+  tokenRules(await settingsOf(env, tenant))
 
 /** Returns the rules for the tokens of its operators, or null. Rejects like `operatorRules`. */
 export const operatorRulesOf = async (env: TenantBindings, tenant: Tenant): Promise<TokenRules | null> =>

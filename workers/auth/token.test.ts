@@ -111,7 +111,11 @@ describe('the choice of the key', () => {
   })
 
   test('of several keys without kid the one that signed it is found; `*` is no kid', async () => {
-    const [a, b, c] = await Promise.all([signer('EdDSA', AUDIENCE), signer('EdDSA', AUDIENCE), signer('EdDSA', AUDIENCE)])
+    const [a, b, c] = await Promise.all([
+      signer('EdDSA', AUDIENCE),
+      signer('EdDSA', AUDIENCE),
+      signer('EdDSA', AUDIENCE),
+    ])
     const rules = keySet(a, { ...b.jwk, kid: '*' })
     expect(await outcome(rules, await a.sign({ sub: 'a' }))).toBe('ok')
     expect(await outcome(rules, await b.sign({ sub: 'a' }))).toBe('ok')
@@ -181,13 +185,21 @@ describe('claims', () => {
   })
 
   test('messages say what was expected', async () => {
-    expect(await message(withSecret, await shared.sign({ sub: 'a', aud: 'other' }))).toBe('the claim "aud" is "other"; expected is app')
-    expect(await message(withSecret, await shared.sign({ sub: 'a', exp: now + 90_000 }))).toMatch(/at most 86400 are allowed/)
+    expect(await message(withSecret, await shared.sign({ sub: 'a', aud: 'other' }))).toBe(
+      'the claim "aud" is "other"; expected is app',
+    )
+    expect(await message(withSecret, await shared.sign({ sub: 'a', exp: now + 90_000 }))).toMatch(
+      /at most 86400 are allowed/,
+    )
     expect(await message(withSecret, await shared.sign({}))).toBe('the claim "sub" is missing')
   })
 
   test('lifetime and tolerance are settings', async () => {
-    const rules = rulesOf({ JWT_SECRET: secret.toString('base64url'), JWT_MAX_LIFETIME: '10m', JWT_CLOCK_TOLERANCE: '0' })
+    const rules = rulesOf({
+      JWT_SECRET: secret.toString('base64url'),
+      JWT_MAX_LIFETIME: '10m',
+      JWT_CLOCK_TOLERANCE: '0',
+    })
     expect(await outcome(rules, await shared.sign({ sub: 'a', exp: now + 1_200 }))).toBe('PSYNC_S2104')
     expect(await outcome(rules, await shared.sign({ sub: 'a', iat: now - 100, exp: now - 10 }))).toBe('PSYNC_S2103')
   })
@@ -211,10 +223,14 @@ describe('the form of a token', () => {
     for (const payload of ['{', '[]', '"a"']) {
       const jws = await new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).sign(secret)
       const { CompactSign } = await import('jose')
-      const odd = await new CompactSign(new TextEncoder().encode(payload)).setProtectedHeader({ alg: 'HS256' }).sign(secret)
+      const odd = await new CompactSign(new TextEncoder().encode(payload))
+        .setProtectedHeader({ alg: 'HS256' })
+        .sign(secret)
       expect(await outcome(withSecret, odd)).toBe('PSYNC_S2101')
       // A changed payload under the signature of another.
-      expect(await outcome(withSecret, [jws.split('.')[0], odd.split('.')[1], jws.split('.')[2]].join('.'))).toBe('PSYNC_S2102')
+      expect(await outcome(withSecret, [jws.split('.')[0], odd.split('.')[1], jws.split('.')[2]].join('.'))).toBe(
+        'PSYNC_S2102',
+      )
     }
   })
 
@@ -237,7 +253,8 @@ describe('the form of a token', () => {
     ['Token abc', 'abc'],
     ['Bearer abc', 'abc'],
   ])('the header %j', (header, token) => {
-    if (token === null) expect(() => tokenOfHeader(header)).toThrow(expect.objectContaining({ code: 'PSYNC_S2106', status: 401 }))
+    if (token === null)
+      expect(() => tokenOfHeader(header)).toThrow(expect.objectContaining({ code: 'PSYNC_S2106', status: 401 }))
     else expect(tokenOfHeader(header)).toBe(token)
   })
 })
@@ -256,7 +273,11 @@ describe('settings', () => {
     ['a short secret', { ...good, JWT_SECRET: 'c2hvcnQ' }, /JWT_SECRET has 5 bytes/],
     ['keys that are not JSON', { ...good, JWT_KEYS: '{' }, /JWT_KEYS is not a JSON Web Key Set/],
     ['keys that are no set', { ...good, JWT_KEYS: '[]' }, /JWT_KEYS/],
-    ['a private key', { ...good, JWT_KEYS: keys(publicKey, ec.privateKey.export({ format: 'jwk' })) }, /keys\[1\] is a private key/],
+    [
+      'a private key',
+      { ...good, JWT_KEYS: keys(publicKey, ec.privateKey.export({ format: 'jwk' })) },
+      /keys\[1\] is a private key/,
+    ],
     ['a weak RSA key', { ...good, JWT_KEYS: keys(rsa1024) }, /2048/],
     ['another algorithm', { ...good, JWT_KEYS: keys({ ...publicKey, alg: 'ES512' }) }, /"alg" is none of ES256/],
     ['a key for encryption', { ...good, JWT_KEYS: keys({ ...publicKey, use: 'enc' }) }, /"use"/],
@@ -274,7 +295,9 @@ describe('settings', () => {
     ['no address of Supabase', { SUPABASE_URL: 'abcd' }, /SUPABASE_URL/],
   ]
   test.each(refused)('%s', (_, settings, said) => {
-    expect(() => authSettings(settings)).toThrow(expect.objectContaining({ code: 'PSYNC_S2201', message: expect.stringMatching(said) }))
+    expect(() => authSettings(settings)).toThrow(
+      expect.objectContaining({ code: 'PSYNC_S2201', message: expect.stringMatching(said) }),
+    )
     const secrets = [settings.JWT_SECRET, settings.SUPABASE_JWT_SECRET].filter((each) => each !== undefined)
     for (const value of secrets) expect(() => authSettings(settings)).not.toThrow(value)
   })
@@ -293,7 +316,12 @@ describe('settings', () => {
   })
 
   test('numbers and tables of [vars] are taken as they are meant', () => {
-    const settings = authSettings({ ...good, JWT_CLOCK_TOLERANCE: 5, JWT_MAX_LIFETIME: 600, JWT_KEYS: { keys: [publicKey] } })
+    const settings = authSettings({
+      ...good,
+      JWT_CLOCK_TOLERANCE: 5,
+      JWT_MAX_LIFETIME: 600,
+      JWT_KEYS: { keys: [publicKey] },
+    })
     expect(settings.toleranceSeconds).toBe(5)
     expect(settings.keys.map((key) => key.policy.maxLifetimeSeconds)).toEqual([600, 600])
   })
@@ -303,8 +331,12 @@ describe('settings', () => {
     const rules = rulesOf({ JWT_SECRET: secret.toString('base64url'), SUPABASE_JWT_SECRET: text })
     const supabase = secretSigner('HS256', new TextEncoder().encode(text), 'authenticated')
     const now = Math.floor(Date.now() / 1_000)
-    expect(await outcome(rules, await supabase.sign({ sub: 'a', iat: now, exp: now + 604_800 + 1_200 }, { kid: 'legacy' }))).toBe('ok')
-    expect(await outcome(rules, await supabase.sign({ sub: 'a', iat: now, exp: now + 604_800 + 1_201 }))).toBe('PSYNC_S2104')
+    expect(
+      await outcome(rules, await supabase.sign({ sub: 'a', iat: now, exp: now + 604_800 + 1_200 }, { kid: 'legacy' })),
+    ).toBe('ok')
+    expect(await outcome(rules, await supabase.sign({ sub: 'a', iat: now, exp: now + 604_800 + 1_201 }))).toBe(
+      'PSYNC_S2104',
+    )
     expect(await outcome(rules, await supabase.sign({ sub: 'a', aud: 'anon' }))).toBe('PSYNC_S2105')
     expect(await outcome(rules, await supabase.sign({ sub: 'a', aud: AUDIENCE }))).toBe('PSYNC_S2105')
     expect(await outcome(rules, await shared.sign({ sub: 'a', aud: 'authenticated' }))).toBe('PSYNC_S2105')
@@ -317,8 +349,11 @@ describe('settings', () => {
 })
 
 test('the same authorization: all claims but those that differ in every token', async () => {
-  const caller = async (claims: Record<string, unknown>) => verifyToken(await shared.sign({ sub: 'a', ...claims }), withSecret)
-  expect(sameAuthorization(await caller({ jti: '1' }), await caller({ jti: '2', exp: Math.floor(Date.now() / 1_000) + 60 }))).toBe(true)
+  const caller = async (claims: Record<string, unknown>) =>
+    verifyToken(await shared.sign({ sub: 'a', ...claims }), withSecret)
+  expect(
+    sameAuthorization(await caller({ jti: '1' }), await caller({ jti: '2', exp: Math.floor(Date.now() / 1_000) + 60 })),
+  ).toBe(true)
   expect(sameAuthorization(await caller({ role: 'x' }), await caller({ role: 'y' }))).toBe(false)
 })
 
@@ -339,7 +374,11 @@ describe('what a token is for', () => {
 
   test('an operator, by keys and an audience of their own', async () => {
     const operators = secretSigner('HS256', randomBytes(32), 'ops')
-    const settings = operatorSettings({ JWT_AUDIENCE: AUDIENCE, OPERATOR_KEYS: { keys: [operators.jwk] }, OPERATOR_AUDIENCE: 'ops' })
+    const settings = operatorSettings({
+      JWT_AUDIENCE: AUDIENCE,
+      OPERATOR_KEYS: { keys: [operators.jwk] },
+      OPERATOR_AUDIENCE: 'ops',
+    })
     if (!settings) throw new Error('there are no settings')
     const rules = new TokenRules(settings)
     expect(await outcome(rules, await operators.sign({ sub: 'a' }, { typ: 'rockpool-operator+jwt' }))).toBe('ok')
@@ -353,7 +392,10 @@ describe('who issues a token', () => {
 
   test('JWT_ISSUER is compared when it is set', async () => {
     expect(await issued(withSecret, 'https://anybody')).toBe('ok')
-    const rules = rulesOf({ JWT_SECRET: secret.toString('base64url'), JWT_ISSUER: 'https://a.example, https://b.example' })
+    const rules = rulesOf({
+      JWT_SECRET: secret.toString('base64url'),
+      JWT_ISSUER: 'https://a.example, https://b.example',
+    })
     expect(await issued(rules, 'https://a.example')).toBe('ok')
     expect(await issued(rules, 'https://b.example')).toBe('ok')
     expect(await issued(rules, 'https://c.example')).toBe('PSYNC_S2101')
@@ -367,13 +409,19 @@ describe('who issues a token', () => {
     const issuers = (settings: TokenSettings) =>
       authSettings({ JWT_AUDIENCE: AUDIENCE, ...settings }).remote.map(({ policy }) => policy.issuers)
     const google = 'https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com'
-    expect(issuers({ JWKS_URL: google, JWT_AUDIENCE: 'my-project' })).toEqual([['https://securetoken.google.com/my-project']])
+    expect(issuers({ JWKS_URL: google, JWT_AUDIENCE: 'my-project' })).toEqual([
+      ['https://securetoken.google.com/my-project'],
+    ])
     const several = [
       'https://t.eu.auth0.com/.well-known/jwks.json',
       'https://x.clerk.accounts.dev/.well-known/jwks.json',
       'https://my.example/keys',
     ]
-    expect(issuers({ JWKS_URL: several.join() })).toEqual([['https://t.eu.auth0.com/'], ['https://x.clerk.accounts.dev'], null])
+    expect(issuers({ JWKS_URL: several.join() })).toEqual([
+      ['https://t.eu.auth0.com/'],
+      ['https://x.clerk.accounts.dev'],
+      null,
+    ])
     expect(issuers({ JWKS_URL: several.join(), JWT_ISSUER: 'me' })).toEqual([
       ['https://t.eu.auth0.com/', 'me'],
       ['https://x.clerk.accounts.dev', 'me'],

@@ -81,7 +81,10 @@ export async function verifyToken(token: string, rules: TokenRules, options: Ver
   if (bound) throw malformed(`the payload of the token ${bound}`)
   // A claim that lost digits would grant access to somebody else's rows.
   const inexact = inexactNumber(claims)
-  if (inexact) throw malformed(`the claim ${shown(pathText(inexact))} is a number of 2^53 or more, which loses digits: make it text`)
+  if (inexact)
+    throw malformed(
+      `the claim ${shown(pathText(inexact))} is a number of 2^53 or more, which loses digits: make it text`,
+    )
   const plainObject = typeof parameters === 'object' && parameters !== null && !Array.isArray(parameters)
   if (parameters !== undefined && !plainObject) throw malformed('the claim "parameters" must be an object')
   return { user, claims, expires: exp }
@@ -103,7 +106,10 @@ async function verified(token: string, rules: TokenRules, now: Date, options: Ve
     for (const key of candidates.keys) {
       const imported = await key.imported(algorithm).catch(() => null)
       if (!imported) {
-        unusable = new RockpoolError('PSYNC_S2201', `the key ${shown(key.kid ?? 'without "kid"')} cannot be used for ${algorithm}`)
+        unusable = new RockpoolError(
+          'PSYNC_S2201',
+          `the key ${shown(key.kid ?? 'without "kid"')} cannot be used for ${algorithm}`,
+        )
         continue
       }
       const payload = await payloadBy(imported, key.policy, token, algorithm, rules, now)
@@ -139,9 +145,12 @@ const typeText = (typ: unknown): string =>
         .replace(/^application\//, '')
 
 function wrongType({ purpose }: TokenRules, type: string): RockpoolError {
-  if (purpose === 'operator') return new RockpoolError('ROCKPOOL_OPERATOR', `this needs a token whose "typ" is ${OPERATOR_TYPE}`)
+  if (purpose === 'operator')
+    return new RockpoolError('ROCKPOOL_OPERATOR', `this needs a token whose "typ" is ${OPERATOR_TYPE}`)
   return malformed(
-    type === OPERATOR_TYPE ? 'an operator is no user: this is for tokens of users' : `a token of the type ${shown(type)} is none of a user`,
+    type === OPERATOR_TYPE
+      ? 'an operator is no user: this is for tokens of users'
+      : `a token of the type ${shown(type)} is none of a user`,
   )
 }
 
@@ -198,7 +207,11 @@ function claimError(error: unknown, { audiences, issuers }: TokenPolicy, now: Da
       return malformed(`${has}; expected is ${(issuers ?? []).join(' or ')}`)
     }
     const wrong = error.claim === 'nbf' ? 'lies in the future: the token is not valid yet' : 'is not valid'
-    return new RockpoolError('PSYNC_S2101', `the claim ${JSON.stringify(error.claim)} ${missing ? 'is missing' : wrong}`, options)
+    return new RockpoolError(
+      'PSYNC_S2101',
+      `the claim ${JSON.stringify(error.claim)} ${missing ? 'is missing' : wrong}`,
+      options,
+    )
   }
   if (error instanceof errors.JOSEError) return new RockpoolError('PSYNC_S2101', 'the token is malformed', options)
   return error
@@ -207,14 +220,18 @@ function claimError(error: unknown, { audiences, issuers }: TokenPolicy, now: Da
 /** Returns the error for a token that no key verified. */
 function unverified(candidates: Candidates, algorithm: string, kid: string | undefined): RockpoolError {
   if (candidates.named)
-    return new RockpoolError('PSYNC_S2102', `the signature of the token is wrong: its key ${shown(kid)} did not make it`)
+    return new RockpoolError(
+      'PSYNC_S2102',
+      `the signature of the token is wrong: its key ${shown(kid)} did not make it`,
+    )
   // The key may be in the set that could not be fetched, so nothing is known about the token.
   if (candidates.unread) return candidates.unread
   if (kid !== undefined) {
     const others = candidates.keys.length === 0 ? '' : ', and no key without "kid" made its signature'
     return malformed(`there is no key with the "kid" ${shown(kid)} of the token${others}`)
   }
-  if (candidates.keys.length > 0) return new RockpoolError('PSYNC_S2102', 'the signature of the token is wrong: none of our keys made it')
+  if (candidates.keys.length > 0)
+    return new RockpoolError('PSYNC_S2102', 'the signature of the token is wrong: none of our keys made it')
   return malformed(`the token has no "kid", and there is no key without "kid" for ${algorithm}`)
 }
 

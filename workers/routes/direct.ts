@@ -64,8 +64,10 @@ direct.get('/:bucket/stream', async (c) => {
   const protocols = (c.req.header('sec-websocket-protocol') ?? '').split(',').flatMap((each) => each.trim() || [])
   const agreed = protocols.includes(DIRECT_PROTOCOL)
   const header = c.req.header('authorization')
-  const token = agreed && header === undefined ? protocols.find((each) => each !== DIRECT_PROTOCOL) : tokenOfHeader(header)
-  if (token === undefined) throw new RockpoolError('PSYNC_S2106', `the second subprotocol, after ${DIRECT_PROTOCOL}, must be the token`)
+  const token =
+    agreed && header === undefined ? protocols.find((each) => each !== DIRECT_PROTOCOL) : tokenOfHeader(header)
+  if (token === undefined)
+    throw new RockpoolError('PSYNC_S2106', `the second subprotocol, after ${DIRECT_PROTOCOL}, must be the token`)
   const caller = await verified(c, token)
   const request = parseQuery(c)
   await countStream(c.env, c.var.tenant, caller)
@@ -74,13 +76,20 @@ direct.get('/:bucket/stream', async (c) => {
   const bucket = c.req.param('bucket')
   const { buckets, plan } = await access(c.env, c.var.tenant, caller, request)
   if (!buckets.some((each) => each.bucket === bucket))
-    throw new RockpoolError('ROCKPOOL_BUCKET', `this token alone does not grant access to the bucket ${JSON.stringify(bucket)}`)
+    throw new RockpoolError(
+      'ROCKPOOL_BUCKET',
+      `this token alone does not grant access to the bucket ${JSON.stringify(bucket)}`,
+    )
   const name = await bucketObjectName(c.var.tenant.name, bucket)
   const url = directUrl({ bucket, after: Number(request.after), expires: caller.expires, plan })
   const open = async () => bucketStub(c.env, c.var.tenant, name).fetch(url, { headers: { upgrade: 'websocket' } })
   const { webSocket } = await answered(open, callDeadline(c.env)).catch(unanswered)
   if (!webSocket) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the bucket object did not open a WebSocket')
-  return new Response(null, { status: 101, webSocket, headers: agreed ? { 'sec-websocket-protocol': DIRECT_PROTOCOL } : {} })
+  return new Response(null, {
+    status: 101,
+    webSocket,
+    headers: agreed ? { 'sec-websocket-protocol': DIRECT_PROTOCOL } : {},
+  })
 })
 
 function unanswered(cause: unknown): never {
@@ -90,7 +99,10 @@ function unanswered(cause: unknown): never {
 
 const verified = (c: RequestContext, token: string): Promise<Caller> =>
   guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
-    verifyToken(token, await rulesOf(c.env, c.var.tenant), { refresh, background: (work) => c.executionCtx.waitUntil(work) }),
+    verifyToken(token, await rulesOf(c.env, c.var.tenant), {
+      refresh,
+      background: (work) => c.executionCtx.waitUntil(work),
+    }),
   )
 
 function parseQuery(c: RequestContext): Query {
@@ -114,7 +126,9 @@ async function access(
     askReplicator(env, tenant, (replicator) => replicator.committed({ v: MESSAGE_VERSION })),
   )
   if (plan === null)
-    throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', { status: 503 })
+    throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', {
+      status: 503,
+    })
   const loaded = await planByHash(env, tenant, plan)
   const subscriptions = stream === undefined ? [] : [{ stream, parameters: parameters ?? null, priority: null }]
   const program = loaded.request({ claims: caller.claims, parameters: {}, includeDefaults: true, subscriptions })

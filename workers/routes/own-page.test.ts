@@ -13,7 +13,9 @@ test('a command of ours, and a page of the deployment itself, may change somethi
   expect(asked({ ...OURS, 'content-type': 'application/yaml' })).not.toThrow()
   // Node has a list of headers that a Request may not set; browsers alone set these.
   const page = new Headers({ ...OURS, origin: 'https://sync.example', 'sec-fetch-site': 'same-origin' })
-  expect(() => refuseForeignPages({ method: 'PATCH', url: 'https://sync.example/admin/tenants/acme', headers: page })).not.toThrow()
+  expect(() =>
+    refuseForeignPages({ method: 'PATCH', url: 'https://sync.example/admin/tenants/acme', headers: page }),
+  ).not.toThrow()
 })
 
 test.each<[string, Record<string, string>, number]>([

@@ -21,7 +21,9 @@ export function refuseForeignPages({ method, url, headers }: Pick<Request, 'meth
   if ((site !== null && site !== 'same-origin') || (origin !== null && origin !== new URL(url).origin)) {
     throw new RockpoolError('ROCKPOOL_OPERATOR', 'a page of another origin may change nothing here')
   }
-  if (headers.get(ADMIN_HEADER) !== '1') throw new RockpoolError('ROCKPOOL_OPERATOR', 'the header X-Rockpool-Admin: 1 is missing')
+  if (headers.get(ADMIN_HEADER) !== '1')
+    throw new RockpoolError('ROCKPOOL_OPERATOR', 'the header X-Rockpool-Admin: 1 is missing')
   const type = headers.get('content-type')?.split(';')[0]?.trim().toLowerCase()
-  if (!TYPES.includes(type)) throw new RockpoolError('PSYNC_S2004', 'the body must be application/json or application/yaml')
+  if (!TYPES.includes(type))
+    throw new RockpoolError('PSYNC_S2004', 'the body must be application/json or application/yaml')
 }

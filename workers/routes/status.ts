@@ -48,7 +48,9 @@ export async function operatorStatus(
   look: boolean,
 ): Promise<OperatorStatus & { streams: ReturnType<typeof heldStatus> }> {
   const placement = placementOf(env)
-  const replicator = await askReplicator(env, tenant, (each) => each.status({ v: MESSAGE_VERSION, ...(look && { look }) }))
+  const replicator = await askReplicator(env, tenant, (each) =>
+    each.status({ v: MESSAGE_VERSION, ...(look && { look }) }),
+  )
   return { ...replicator, placement, streams: heldStatus(), notes: await notesOf(env, tenant, placement.location) }
 }
 

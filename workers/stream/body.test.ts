@@ -20,7 +20,9 @@ function refusal(work: () => unknown): RockpoolError {
   throw new Error('it was not refused')
 }
 
-const subscriptions = (count: number) => ({ streams: { subscriptions: Array.from({ length: count }, () => ({ stream: 'a' })) } })
+const subscriptions = (count: number) => ({
+  streams: { subscriptions: Array.from({ length: count }, () => ({ stream: 'a' })) },
+})
 
 describe('how much a request may be', () => {
   test('what is in it is counted once, and no further than what is allowed', () => {
@@ -49,14 +51,18 @@ describe('how much a request may be', () => {
   })
 
   test('subscriptions of streams', () => {
-    expect(streamRequest(subscriptions(SUBSCRIPTIONS), SUBSCRIPTIONS).streams?.subscriptions).toHaveLength(SUBSCRIPTIONS)
+    expect(streamRequest(subscriptions(SUBSCRIPTIONS), SUBSCRIPTIONS).streams?.subscriptions).toHaveLength(
+      SUBSCRIPTIONS,
+    )
     const { code, details, message } = refusal(() => streamRequest(subscriptions(6_000), SUBSCRIPTIONS))
     expect([code, details]).toEqual(['PSYNC_S2001', [expect.objectContaining({ path: 'streams.subscriptions' })]])
     expect(message).toMatch(/has 6000 entries; at most 1000.*MAX_SUBSCRIPTIONS/)
   })
 
   test('of many wrong fields the first are told', () => {
-    const { details } = refusal(() => streamRequest({ buckets: Array.from({ length: 20_000 }, () => 1) }, SUBSCRIPTIONS))
+    const { details } = refusal(() =>
+      streamRequest({ buckets: Array.from({ length: 20_000 }, () => 1) }, SUBSCRIPTIONS),
+    )
     expect(details).toHaveLength(20)
   })
 })
@@ -65,21 +71,38 @@ describe('parameters whose digits were lost', () => {
   const paths: [string, string][] = [
     ['{"parameters":{"account":9007199254740993}}', 'parameters.account'],
     ['{"parameters":{"a":{"b":[1,-9007199254740992]}}}', 'parameters.a.b[1]'],
-    ['{"streams":{"subscriptions":[{"stream":"s","parameters":{"id":12345678901234567890}}]}}', 'streams.subscriptions[0].parameters.id'],
+    [
+      '{"streams":{"subscriptions":[{"stream":"s","parameters":{"id":12345678901234567890}}]}}',
+      'streams.subscriptions[0].parameters.id',
+    ],
   ]
   test.each(paths)('%s', (body, path) => {
     const error = refusal(() => streamRequest(JSON.parse(body), SUBSCRIPTIONS))
-    expect(error).toMatchObject({ code: 'PSYNC_S2001', message: expect.stringMatching(/loses digits: send it as text/) })
+    expect(error).toMatchObject({
+      code: 'PSYNC_S2001',
+      message: expect.stringMatching(/loses digits: send it as text/),
+    })
     expect(error.details).toEqual([expect.objectContaining({ path })])
   })
 
   test('64 bits of BSON', () => {
-    const body = deserialize(serialize({ parameters: { small: Long.fromNumber(5), large: Long.fromString('9007199254740993') } }))
-    expect(refusal(() => streamRequest(body, SUBSCRIPTIONS)).details).toEqual([expect.objectContaining({ path: 'parameters.large' })])
+    const body = deserialize(
+      serialize({ parameters: { small: Long.fromNumber(5), large: Long.fromString('9007199254740993') } }),
+    )
+    expect(refusal(() => streamRequest(body, SUBSCRIPTIONS)).details).toEqual([
+      expect.objectContaining({ path: 'parameters.large' }),
+    ])
   })
 
   test('all others are what they are', () => {
-    const parameters = { a: 9_007_199_254_740_991, b: -9_007_199_254_740_991, c: 1.5, d: '9007199254740993', e: null, f: [true] }
+    const parameters = {
+      a: 9_007_199_254_740_991,
+      b: -9_007_199_254_740_991,
+      c: 1.5,
+      d: '9007199254740993',
+      e: null,
+      f: [true],
+    }
     expect(streamRequest({ parameters, unknown: 2 ** 60 }, SUBSCRIPTIONS).parameters).toEqual(parameters)
   })
 })

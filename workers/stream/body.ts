@@ -19,7 +19,12 @@ export const clientId = z.string().regex(CLIENT_ID, 'must be 1 to 128 letters, d
 /** Parameters. They decide which buckets a client has, so a number that lost digits would name other buckets. */
 export const parameters = z.record(z.string(), z.unknown()).superRefine((value, context) => {
   const path = inexactNumber(value)
-  if (path) context.addIssue({ code: 'custom', path, message: 'is a number of 2^53 or more, which loses digits: send it as text' })
+  if (path)
+    context.addIssue({
+      code: 'custom',
+      path,
+      message: 'is a number of 2^53 or more, which loses digits: send it as text',
+    })
 })
 
 /** Other fields are allowed and ignored: `include_checksum`, `binary_data`, and `only`, which never had an effect. */
@@ -73,7 +78,9 @@ export function validated<T extends z.ZodType>(type: T, value: unknown, what = '
   if (bound) throw new RockpoolError('PSYNC_S2001', `${what} ${bound}`)
   const parsed = type.safeParse(value)
   if (parsed.success) return parsed.data
-  const wrong = parsed.error.issues.slice(0, MAX_WRONG_FIELDS).map((issue) => ({ path: pathText(issue.path), message: issue.message }))
+  const wrong = parsed.error.issues
+    .slice(0, MAX_WRONG_FIELDS)
+    .map((issue) => ({ path: pathText(issue.path), message: issue.message }))
   const first = wrong[0]
   const where = first && first.path !== '' ? first.path : what
   throw new RockpoolError('PSYNC_S2001', `${where}: ${first?.message ?? 'not valid'}`, { details: wrong })

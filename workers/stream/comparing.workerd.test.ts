@@ -36,7 +36,11 @@ function relays() {
       },
     }),
   }
-  const bindings = { RELAY, JWT_SECRET: Buffer.from(secret).toString('base64url'), JWT_AUDIENCE: 'app' } as unknown as Environment
+  const bindings = {
+    RELAY,
+    JWT_SECRET: Buffer.from(secret).toString('base64url'),
+    JWT_AUDIENCE: 'app',
+  } as unknown as Environment
   const say = (frame: object) => sockets.at(-1)?.send(JSON.stringify(frame))
   return { bindings, sockets, say }
 }

@@ -22,12 +22,15 @@ test('nothing goes without credit; a line may exceed what is left, and what it e
   expect(credit.allows(1)).toBe(true)
 })
 
-test.each([100, 5_000, READ_LENGTH])('however much credit there is, lines of %i bytes stop at what may be on its way', (bytes) => {
-  const credit = new Credit()
-  credit.add(1_000_000_000)
-  expect(fill(credit, bytes)).toBeGreaterThan(0)
-  expect(credit.outstanding).toBeLessThanOrEqual(MAX_UNTAKEN_BYTES)
-})
+test.each([100, 5_000, READ_LENGTH])(
+  'however much credit there is, lines of %i bytes stop at what may be on its way',
+  (bytes) => {
+    const credit = new Credit()
+    credit.add(1_000_000_000)
+    expect(fill(credit, bytes)).toBeGreaterThan(0)
+    expect(credit.outstanding).toBeLessThanOrEqual(MAX_UNTAKEN_BYTES)
+  },
+)
 
 test.each([100, 20_000, READ_LENGTH, MAX_UNTAKEN_BYTES * 2])(
   'a client that gives credit back in steps is never stuck with lines of %i bytes, also behind small ones',

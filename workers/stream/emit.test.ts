@@ -28,13 +28,27 @@ test('a stream that waits for room keeps nothing of what it has read and written
     let reads = 0
     const ports = {
       // One text, not a rope of a short one.
-      read: async () => ({ kind: 'ops', body: Buffer.alloc(TEXT, 'x').toString('latin1'), count: 1, last: ++reads, more: true }),
-      lines: { send: async () => {}, data: async () => {}, room: () => (reads === 0 ? Promise.resolve() : (waiting++, forever)) },
+      read: async () => ({
+        kind: 'ops',
+        body: Buffer.alloc(TEXT, 'x').toString('latin1'),
+        count: 1,
+        last: ++reads,
+        more: true,
+      }),
+      lines: {
+        send: async () => {},
+        data: async () => {},
+        room: () => (reads === 0 ? Promise.resolve() : (waiting++, forever)),
+      },
     } as unknown as StreamPorts
     return { view, emitter: new Emitter(ports, view, new Map()) }
   })
   const before = heap()
-  const resolved = { buckets: [{ bucket: 'b[]', priority: 3, reasons: [] }], streams: [], writeCheckpoint: null } as unknown as Resolved
+  const resolved = {
+    buckets: [{ bucket: 'b[]', priority: 3, reasons: [] }],
+    streams: [],
+    writeCheckpoint: null,
+  } as unknown as Resolved
   const running = streams.map(({ emitter }) => emitter.emit(resolved, { waiting: 0 } as unknown as Upstream))
   while (waiting < STREAMS) await new Promise((resolve) => setImmediate(resolve))
   expect(heap() - before).toBeLessThan((STREAMS * TEXT) / 2)

@@ -60,7 +60,9 @@ export class Emitter {
         sent += outcome.ops
       }
       if (i < groups.length - 1) {
-        await this.#ports.lines.send({ partial_checkpoint_complete: { last_op_id: String(checkpoint), priority: group.priority } })
+        await this.#ports.lines.send({
+          partial_checkpoint_complete: { last_op_id: String(checkpoint), priority: group.priority },
+        })
       }
     }
     await this.#ports.lines.send({ checkpoint_complete: { last_op_id: String(checkpoint) } })
@@ -90,7 +92,9 @@ export class Emitter {
     const streams = JSON.stringify(resolved.streams)
     // A diff cannot change the list of streams, so after a switch of the plan the client gets a whole checkpoint.
     if (announced?.streams !== streams) {
-      await lines.send({ checkpoint: { last_op_id, ...write, buckets: [...entries.values()], streams: resolved.streams } })
+      await lines.send({
+        checkpoint: { last_op_id, ...write, buckets: [...entries.values()], streams: resolved.streams },
+      })
       // The client discards buckets that are not in a whole checkpoint, so such a bucket is sent from the start if it
       // comes back.
       for (const bucket of [...this.#positions.keys()]) if (!entries.has(bucket)) this.#forget(bucket)
@@ -183,7 +187,8 @@ export class Emitter {
 }
 
 /** Returns whether nothing changed that must be announced to a client by itself. */
-const sameContent = (a: BucketEntry | undefined, b: BucketEntry): boolean => a?.checksum === b.checksum && a.count === b.count
+const sameContent = (a: BucketEntry | undefined, b: BucketEntry): boolean =>
+  a?.checksum === b.checksum && a.count === b.count
 
 /** Compares reasons and priority as well, which are announced together with the next change. */
 const sameEntry = (a: BucketEntry | undefined, b: BucketEntry): boolean =>

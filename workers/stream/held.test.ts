@@ -1,7 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { boundedPorts } from './bounded.ts'
 import { Held, StreamMemory } from './held.ts'
-import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, MOST_HELD_BYTES, READ_COPIES, READ_LENGTH, SILENT_SECONDS } from './limits.ts'
+import {
+  HELD_BYTES,
+  HELD_LOOK_SECONDS,
+  HELD_SECONDS,
+  MOST_HELD_BYTES,
+  READ_COPIES,
+  READ_LENGTH,
+  SILENT_SECONDS,
+} from './limits.ts'
 import type { StreamPorts } from './ports.ts'
 
 const never = new AbortController().signal
@@ -38,7 +46,8 @@ function client(memory: StreamMemory, reads: number) {
     for (let n = 0; n < reads; n++) {
       await ports.lines.room()
       const answer = await ports.read('b', 0, 1)
-      if (answer.kind === 'ops') await ports.lines.data({ bucket: 'b', after: 0, next: 1, more: true, ops: answer.body })
+      if (answer.kind === 'ops')
+        await ports.lines.data({ bucket: 'b', after: 0, next: 1, more: true, ops: answer.body })
     }
     await ports.lines.send({ checkpoint_complete: { last_op_id: '1' } })
   })()
@@ -140,7 +149,9 @@ describe('streams that end for the others', () => {
   test('clients that take nothing do not keep everybody waiting', async () => {
     const memory = new StreamMemory()
     // As many as there is room for while the last one reads.
-    const hoarders = Array.from({ length: Math.floor(HELD_BYTES / READ_LENGTH) + 1 - READ_COPIES }, () => client(memory, 2))
+    const hoarders = Array.from({ length: Math.floor(HELD_BYTES / READ_LENGTH) + 1 - READ_COPIES }, () =>
+      client(memory, 2),
+    )
     for (const each of hoarders) each.done.catch(() => {})
     await vi.waitFor(() => expect(hoarders.every((each) => each.lying())).toBe(true))
     // The first of them reads on, late.
@@ -164,12 +175,17 @@ describe('streams that end for the others', () => {
 
   test('clients that take nothing leave their room to those that read, also while slow ones keep it moving', async () => {
     const memory = new StreamMemory()
-    const [slow, fast] = [Array.from({ length: 20 }, () => client(memory, 10_000)), Array.from({ length: 10 }, () => client(memory, 10))]
+    const [slow, fast] = [
+      Array.from({ length: 20 }, () => client(memory, 10_000)),
+      Array.from({ length: 10 }, () => client(memory, 10)),
+    ]
     // They sleep, and have not taken their last sign of life.
     const idle = Array.from({ length: 100 }, () => new Held(0, memory))
     for (const each of idle) each.set('transport', 25)
     // All but what two reads need.
-    const stopped = Array.from({ length: Math.floor(HELD_BYTES / READ_LENGTH) - 2 * READ_COPIES }, () => client(memory, 2))
+    const stopped = Array.from({ length: Math.floor(HELD_BYTES / READ_LENGTH) - 2 * READ_COPIES }, () =>
+      client(memory, 2),
+    )
     for (const each of [...slow, ...fast, ...stopped]) each.done.catch(() => {})
     let done = 0
     for (const each of fast) void each.done.then(() => done++)

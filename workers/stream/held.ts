@@ -1,4 +1,12 @@
-import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, KNOWN_BYTES, MOST_HELD_BYTES, SILENT_SECONDS, TAKEN_BYTES } from './limits.ts'
+import {
+  HELD_BYTES,
+  HELD_LOOK_SECONDS,
+  HELD_SECONDS,
+  KNOWN_BYTES,
+  MOST_HELD_BYTES,
+  SILENT_SECONDS,
+  TAKEN_BYTES,
+} from './limits.ts'
 
 // The file is long because it is one queue, whose fairness depends on all of its parts.
 

@@ -62,7 +62,8 @@ export function objectPorts(
     pause: (attempt) => sleep(waitMs(RETRY, attempt), signal),
     tails: (length) => held.set('tails', length),
     know: (bytes) => {
-      if (!held.know(bytes)) throw ended('there are as many buckets of streams here as there is room for: come back later')
+      if (!held.know(bytes))
+        throw ended('there are as many buckets of streams here as there is room for: come back later')
     },
     connect: async () => {
       held.alive()

@@ -34,7 +34,9 @@ export function openStream<T extends Encoded>(
   transport: Transport<T>,
 ): OpenStream {
   const { signal, held } = transport
-  const budget = new Budget(tenant.streams, () => transport.end({ kind: 'spent', error: ended('the stream has used up its budget') }))
+  const budget = new Budget(tenant.streams, () =>
+    transport.end({ kind: 'spent', error: ended('the stream has used up its budget') }),
+  )
   const keepalive = new Keepalive(
     caller.expires,
     {
@@ -46,8 +48,14 @@ export function openStream<T extends Encoded>(
   signal.addEventListener('abort', () => keepalive.stop())
   void held.ended.then((why) => transport.end({ kind: 'held', error: ended(why) }))
   const input: StreamInput = { request, claims: caller.claims, user: caller.user }
-  const objects = objectPorts(env, tenant, ownerOf(caller, request), linesOf(transport, budget), budget, held, (fraction) =>
-    transport.comparing?.(fraction),
+  const objects = objectPorts(
+    env,
+    tenant,
+    ownerOf(caller, request),
+    linesOf(transport, budget),
+    budget,
+    held,
+    (fraction) => transport.comparing?.(fraction),
   )
   const ports = boundedPorts(objects, held)
   return {

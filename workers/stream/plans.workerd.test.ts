@@ -23,7 +23,9 @@ test('the limits of a tenant are those of now: a directory may give it others wh
   const env = { REPLICATOR: { getByName: () => replicator } } as unknown as Environment
   const buckets = async (most: string) => {
     const plan = await planByHash(env, tenantOfBindings('acme', { MAX_BUCKETS: most }, ''), 'hash')
-    return plan.request({ claims: {}, parameters: {}, includeDefaults: true, subscriptions: [] }).resolve(() => undefined).buckets.length
+    return plan
+      .request({ claims: {}, parameters: {}, includeDefaults: true, subscriptions: [] })
+      .resolve(() => undefined).buckets.length
   }
   expect([await buckets('2'), await buckets('2'), asked]).toEqual([2, 2, 1])
   await expect(buckets('1')).rejects.toMatchObject({ code: 'PSYNC_S2305' })

@@ -10,7 +10,8 @@ export interface StreamOwner {
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 32)
 
 /** The parameters of a stream's request to a relay. They are hashes: a relay counts streams and keeps no names. */
-export const relayUrl = ({ user, client }: StreamOwner): string => `https://relay/stream?user=${hash(user)}&client=${hash(client)}`
+export const relayUrl = ({ user, client }: StreamOwner): string =>
+  `https://relay/stream?user=${hash(user)}&client=${hash(client)}`
 
 /**
  * Returns the relays for a user's streams, in order. All of a user's streams go to the first, so that it can count

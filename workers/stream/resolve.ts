@@ -14,7 +14,8 @@ export interface Resolved extends Resolution {
   writeCheckpoint: string | null
 }
 
-export const mailboxOf = (input: StreamInput, { seed }: Pick<LoadedPlan, 'seed'>): string => mailboxName(input.user, seed)
+export const mailboxOf = (input: StreamInput, { seed }: Pick<LoadedPlan, 'seed'>): string =>
+  mailboxName(input.user, seed)
 
 /** Makes lookups, buckets and subscription consistent at the view's checkpoint. */
 export class Resolver {

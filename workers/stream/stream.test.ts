@@ -119,7 +119,14 @@ class Setting {
       const first = this.checkpoint + 1
       let checksum = 0
       const texts = list.map(([id, data]) => {
-        const op = { op: 'PUT' as const, objectType: 't', objectId: id, subkey: id, checksum: putChecksum('t', id, data), data }
+        const op = {
+          op: 'PUT' as const,
+          objectType: 't',
+          objectId: id,
+          subkey: id,
+          checksum: putChecksum('t', id, data),
+          data,
+        }
         checksum = addChecksums(checksum, op.checksum)
         return opText(++this.checkpoint, op)
       })
@@ -183,7 +190,15 @@ class Setting {
           room: () => this.room(),
           send: line,
           data: ({ bucket, after, next, more, ops }) =>
-            line({ data: { bucket, after: String(after), next_after: String(next), has_more: more, data: JSON.parse(`[${ops}]`) } }),
+            line({
+              data: {
+                bucket,
+                after: String(after),
+                next_after: String(next),
+                has_more: more,
+                data: JSON.parse(`[${ops}]`),
+              },
+            }),
         },
       },
     )
@@ -204,7 +219,12 @@ class Setting {
 
 /** Buckets and their priorities, in order. */
 function buckets(given: Record<string, number>, lookups: string[] = [], need: string[] = []) {
-  const list = Object.entries(given).map(([bucket, priority]) => ({ bucket, definition: 'd', priority, reasons: [{ default: 0 }] }))
+  const list = Object.entries(given).map(([bucket, priority]) => ({
+    bucket,
+    definition: 'd',
+    priority,
+    reasons: [{ default: 0 }],
+  }))
   return { lookups, need, buckets: list, streams: [{ name: 'd', is_default: true, errors: [] }] }
 }
 
@@ -219,13 +239,15 @@ const byLookup: RequestProgram['resolve'] = (rows) => {
 function brief(lines: Lines): string[] {
   return lines.map((each) => {
     const line = each as unknown as SyncLine
-    if ('checkpoint' in line) return `checkpoint ${line.checkpoint.last_op_id}: ${line.checkpoint.buckets.map((b) => b.bucket).join()}`
+    if ('checkpoint' in line)
+      return `checkpoint ${line.checkpoint.last_op_id}: ${line.checkpoint.buckets.map((b) => b.bucket).join()}`
     if ('checkpoint_diff' in line) {
       const { last_op_id, updated_buckets, removed_buckets, write_checkpoint } = line.checkpoint_diff
       const write = write_checkpoint === undefined ? '' : ` w${write_checkpoint}`
       return `diff ${last_op_id}${write}: +${updated_buckets.map((b) => b.bucket).join()} -${removed_buckets.join()}`
     }
-    if ('data' in line) return `data ${line.data.bucket} ${line.data.after}-${line.data.next_after}: ${line.data.data.length}`
+    if ('data' in line)
+      return `data ${line.data.bucket} ${line.data.after}-${line.data.next_after}: ${line.data.data.length}`
     if ('partial_checkpoint_complete' in line) return `partial ${line.partial_checkpoint_complete.priority}`
     if ('checkpoint_complete' in line) return `complete ${line.checkpoint_complete.last_op_id}`
     return 'token'
@@ -298,7 +320,10 @@ describe('a stream', () => {
   })
 
   test('what comes under another name is not taken, whatever old hash it has', async () => {
-    const [mine, alices] = ['mailbox.a1b2c3#["mallory","蛺徘嚂黧귂油͔ṑ"]', 'abcdef0123456789abcdef0123456789.a1b2c3#mine|0["alice"]']
+    const [mine, alices] = [
+      'mailbox.a1b2c3#["mallory","蛺徘嚂黧귂油͔ṑ"]',
+      'abcdef0123456789abcdef0123456789.a1b2c3#mine|0["alice"]',
+    ]
     expect(hashName(mine)).toBe(hashName(alices))
     const s = new Setting()
     s.write({ [mine]: [['x', '{}']] })
@@ -396,7 +421,8 @@ describe('a stream', () => {
       await s.sent()
       return s
     }
-    const cost = (...names: string[]) => names.reduce((sum, name) => sum + KNOWN_BUCKET_BYTES + name.length, KNOWN_STREAM_BYTES)
+    const cost = (...names: string[]) =>
+      names.reduce((sum, name) => sum + KNOWN_BUCKET_BYTES + name.length, KNOWN_STREAM_BYTES)
     const row = KNOWN_ROW_BYTES + '{"g":"a"}'.length
     const all = cost(mailbox, 'lookup', 'a') + row
     const s = await run(all)
@@ -524,7 +550,9 @@ describe('a stream', () => {
 
   test('I7: of two lookups, one after the other, each takes the bucket away at the checkpoint at which it changes', async () => {
     const rows = (known: readonly string[] | undefined, column: string) =>
-      (known ?? []).map((text) => String((JSON.parse(text) as Record<string, unknown>)[column])).filter((value) => value !== '')
+      (known ?? [])
+        .map((text) => String((JSON.parse(text) as Record<string, unknown>)[column]))
+        .filter((value) => value !== '')
     for (const [taken, more] of [
       [{ 'second of s': [['r', '{"b":""}']] }, ''],
       [{ first: [['g', '{"s":""}']] }, ''],
@@ -574,7 +602,9 @@ describe('a stream', () => {
       )
       expect(ids).toEqual(Array.from({ length: count + 1 }, (_, i) => i + 1))
       // Data lines up to the checkpoint are left out here.
-      const rest = brief(all).filter((line, i, texts) => !line.startsWith('data') || (count < 1_000 && i > texts.indexOf('complete 900')))
+      const rest = brief(all).filter(
+        (line, i, texts) => !line.startsWith('data') || (count < 1_000 && i > texts.indexOf('complete 900')),
+      )
       expect(rest).toEqual(lines)
       s.stop.abort()
       await s.result

@@ -8,7 +8,10 @@ import { Resolver } from './resolve.ts'
 import { View } from './view.ts'
 
 /** Whose stream it is, for the relay that counts streams. */
-export const ownerOf = ({ user }: { user: string }, { client_id }: StreamRequest): StreamOwner => ({ user, client: client_id ?? '' })
+export const ownerOf = ({ user }: { user: string }, { client_id }: StreamRequest): StreamOwner => ({
+  user,
+  client: client_id ?? '',
+})
 
 /**
  * Runs one stream until its receiver has gone: it follows a relay, keeps lookups, buckets and subscription consistent,
@@ -85,9 +88,12 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
  * fenced, or the tenant is not served. The client comes back later.
  */
 const isFinal = (error: unknown): boolean =>
-  error instanceof RockpoolError && ['PSYNC_S2304', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED', 'PSYNC_S2002'].includes(error.code)
+  error instanceof RockpoolError &&
+  ['PSYNC_S2304', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED', 'PSYNC_S2002'].includes(error.code)
 
 /** Returns the positions that a client sent. They may be larger than any existing op, because they are lower bounds. */
 function positionsOf(request: StreamRequest): Map<string, OpId> {
-  return new Map((request.buckets ?? []).map(({ name, after }) => [name, Math.min(Number(after), Number.MAX_SAFE_INTEGER)]))
+  return new Map(
+    (request.buckets ?? []).map(({ name, after }) => [name, Math.min(Number(after), Number.MAX_SAFE_INTEGER)]),
+  )
 }

@@ -50,7 +50,13 @@ export async function openUpstream(
 }
 
 /** Returns null when the relay is full (503). Throws PSYNC_S2304 when it has too many streams of this user (429). */
-function openRelay(env: Environment, tenant: Tenant, name: string, owner: StreamOwner, budget: Budget): Promise<WebSocket | null> {
+function openRelay(
+  env: Environment,
+  tenant: Tenant,
+  name: string,
+  owner: StreamOwner,
+  budget: Budget,
+): Promise<WebSocket | null> {
   budget.call()
   return answered(async (attempt) => {
     const response = await relayStub(env, tenant, name).fetch(relayUrl(owner), { headers: { upgrade: 'websocket' } })
@@ -94,7 +100,8 @@ export class RelaySocket implements Upstream {
     this.#tell = tell
     socket.addEventListener('message', (event) => this.#receive(event.data))
     socket.addEventListener('close', ({ code }) => {
-      if (code === CLOSE_USER_STREAMS) this.#final = tooMany('this user has too many streams open: a newer one takes the place of this one')
+      if (code === CLOSE_USER_STREAMS)
+        this.#final = tooMany('this user has too many streams open: a newer one takes the place of this one')
       if (code === CLOSE_BUCKET_FENCED) this.#final = fenced()
       if (code === CLOSE_TENANT) this.#final = noTenant()
       if (code === CLOSE_RELAY_FULL && !this.#fallen) full()

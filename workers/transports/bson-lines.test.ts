@@ -31,7 +31,15 @@ describe('lines in BSON', () => {
       checkpoint: {
         last_op_id: '9007199254740993',
         write_checkpoint: '7',
-        buckets: [{ bucket: 'a["ü—🐚"]', checksum: -969191036, count: 2, priority: 0, subscriptions: [{ default: 0 }, { sub: 3 }] }],
+        buckets: [
+          {
+            bucket: 'a["ü—🐚"]',
+            checksum: -969191036,
+            count: 2,
+            priority: 0,
+            subscriptions: [{ default: 0 }, { sub: 3 }],
+          },
+        ],
         streams: [
           {
             name: 'a',
@@ -96,7 +104,13 @@ describe('lines in BSON', () => {
     const bytes = bsonLines.data({ bucket: 'b["1"]', after: 0, next: 9007199254740991, more: true, ops: ops.join(',') })
     expect(new DataView(bytes.buffer, bytes.byteOffset).getInt32(0, true)).toBe(bytes.length)
     expect(plain(bytes)).toEqual({
-      data: { bucket: 'b["1"]', after: '0', next_after: '9007199254740991', has_more: true, data: JSON.parse(`[${ops.join(',')}]`) },
+      data: {
+        bucket: 'b["1"]',
+        after: '0',
+        next_after: '9007199254740991',
+        has_more: true,
+        data: JSON.parse(`[${ops.join(',')}]`),
+      },
     })
     expect(typed(bytes).data.data.map((op: { checksum: { _bsontype: string } }) => op.checksum._bsontype)).toEqual([
       'Long',
@@ -124,9 +138,22 @@ describe('lines in BSON', () => {
     const line = { bucket: 'b', after: 0, next: 90, more: false, ops: texts.join(',') }
     expect(plain(bsonLines.data(line)).data.data).toEqual(JSON.parse(`[${line.ops}]`))
     expect(plain(bsonLines.data({ ...line, ops: '' })).data.data).toEqual([])
-    const half = '{"op_id":"1","op":"PUT","object_type":"\\ud83d","object_id":"\\udc1a","subkey":"","checksum":1,"data":"{}"}'
-    expect(plain(bsonLines.data({ ...line, ops: half })).data.data[0]).toMatchObject({ object_type: '\ufffd', object_id: '\ufffd' })
-    for (const wrong of ['{', '{"a":"b', '{"a" "b"}', '{"a":1.5}', '{"a":x}', '{"a":1}x', '[1]', '{"a":99999999999999999999}']) {
+    const half =
+      '{"op_id":"1","op":"PUT","object_type":"\\ud83d","object_id":"\\udc1a","subkey":"","checksum":1,"data":"{}"}'
+    expect(plain(bsonLines.data({ ...line, ops: half })).data.data[0]).toMatchObject({
+      object_type: '\ufffd',
+      object_id: '\ufffd',
+    })
+    for (const wrong of [
+      '{',
+      '{"a":"b',
+      '{"a" "b"}',
+      '{"a":1.5}',
+      '{"a":x}',
+      '{"a":1}x',
+      '[1]',
+      '{"a":99999999999999999999}',
+    ]) {
       expect(() => bsonLines.data({ ...line, ops: wrong })).toThrow(SyntaxError)
     }
   })
@@ -134,7 +161,8 @@ describe('lines in BSON', () => {
   test('random ops are what a BSON library reads, and have room', () => {
     const random = randomNumbers(3)
     const alphabet = ['a', '"', '\\', 'é', '€', '🐚', '\u0000', '\n', '\u2028']
-    const string = (most: number): string => Array.from({ length: random(most) }, () => alphabet[random(alphabet.length)]).join('')
+    const string = (most: number): string =>
+      Array.from({ length: random(most) }, () => alphabet[random(alphabet.length)]).join('')
     for (let n = 0; n < 200; n++) {
       const texts = Array.from({ length: 1 + random(40) }, (_, i) =>
         random(3) === 0
@@ -149,7 +177,9 @@ describe('lines in BSON', () => {
             }),
       )
       const ops = texts.join(',')
-      expect(plain(bsonLines.data({ bucket: string(20), after: 0, next: 1, more: false, ops })).data.data).toEqual(JSON.parse(`[${ops}]`))
+      expect(plain(bsonLines.data({ bucket: string(20), after: 0, next: 1, more: false, ops })).data.data).toEqual(
+        JSON.parse(`[${ops}]`),
+      )
     }
   })
 

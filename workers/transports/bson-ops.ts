@@ -17,7 +17,8 @@ const NINE = 0x39
 
 /** What a character after a backslash stands for, except `u`. */
 const ESCAPES = new Uint8Array(256)
-for (const [i, character] of [...'"\\/bfnrt'].entries()) ESCAPES[character.charCodeAt(0)] = '"\\/\b\f\n\r\t'.charCodeAt(i)
+for (const [i, character] of [...'"\\/bfnrt'].entries())
+  ESCAPES[character.charCodeAt(0)] = '"\\/\b\f\n\r\t'.charCodeAt(i)
 
 /**
  * Writes `{"0": op, "1": op, …}`, the BSON form of an array, at `at`, and returns the position after it. `ops` are op
@@ -95,7 +96,8 @@ class Transcoder {
     if (negative) this.#from++
     const start = this.#from
     let value = 0
-    for (let digit = ops[start] ?? 0; digit >= ZERO && digit <= NINE; digit = ops[++this.#from] ?? 0) value = value * 10 + digit - ZERO
+    for (let digit = ops[start] ?? 0; digit >= ZERO && digit <= NINE; digit = ops[++this.#from] ?? 0)
+      value = value * 10 + digit - ZERO
     if (this.#from === start || value > Number.MAX_SAFE_INTEGER) throw unexpected(start)
     if (negative) value = -value
     int32(this.#out, this.#to, value | 0)

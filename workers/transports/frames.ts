@@ -6,7 +6,12 @@ import { MAX_BODY_BYTES, MAX_FRAME_BYTES } from '../stream/limits.ts'
 import { tokenIn } from '../stream/token-in.ts'
 
 const credit = z.int().min(1)
-const open = z.strictObject({ open: z.unknown(), token: z.string(), credit: credit.optional(), joined: z.boolean().optional() })
+const open = z.strictObject({
+  open: z.unknown(),
+  token: z.string(),
+  credit: credit.optional(),
+  joined: z.boolean().optional(),
+})
 const later = z.union([z.strictObject({ credit }), z.strictObject({ token: z.string() })])
 
 export type LaterFrame = z.infer<typeof later>
@@ -38,7 +43,10 @@ export function openFrame(
 }
 
 const noOpen = () =>
-  new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the first frame must be {"open": <request>, "token": "…", "credit": <bytes>}')
+  new RockpoolError(
+    'ROCKPOOL_CLIENT_FRAME',
+    'the first frame must be {"open": <request>, "token": "…", "credit": <bytes>}',
+  )
 
 /** Throws ROCKPOOL_CLIENT_FRAME. */
 export function laterFrame(data: unknown): LaterFrame {

@@ -26,7 +26,9 @@ export async function streamResponse(
   const type = negotiate(asked.headers.get('accept'))
   const compressor = tenant.streams.compression ? compressorFor(asked) : null
   const lines = type === BSON ? bsonLines : request.raw_data === true ? ndjsonLines : nestedLines
-  const { encoder, encode } = compressor ? compressedLines(lines, compressor) : { encoder: lines, encode: (bytes: Uint8Array) => bytes }
+  const { encoder, encode } = compressor
+    ? compressedLines(lines, compressor)
+    : { encoder: lines, encode: (bytes: Uint8Array) => bytes }
   const stop = new AbortController()
   const body = new ResponseBody(stop, () => compressor?.end())
   const transport: Transport<Uint8Array> = {
@@ -40,7 +42,8 @@ export async function streamResponse(
     write: (bytes) => body.write(encode(bytes)),
     // The reader has data to read, so it needs no keepalive.
     expires: (seconds) => {
-      if (!stop.signal.aborted && (seconds === 0 || body.hasRoom)) body.write(encode(encoder.line({ token_expires_in: seconds })))
+      if (!stop.signal.aborted && (seconds === 0 || body.hasRoom))
+        body.write(encode(encoder.line({ token_expires_in: seconds })))
     },
     end: ({ kind, error }) => {
       if (kind === 'held') body.discard()

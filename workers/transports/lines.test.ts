@@ -3,14 +3,17 @@ import { opText } from '../../protocol/op-text.ts'
 import { cutData, dataText, lineText, ndjsonLines, nestedLines } from './lines.ts'
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
-const op = (id: number, data: string) => opText(id, { op: 'PUT', objectType: 't', objectId: `o${id}`, subkey: 's', checksum: id, data })
+const op = (id: number, data: string) =>
+  opText(id, { op: 'PUT', objectType: 't', objectId: `o${id}`, subkey: 's', checksum: id, data })
 
 describe('NDJSON', () => {
   test('a line ends with a line feed, and nothing in it breaks lines', () => {
     const breaks = '\n\r\u000b\u000c\u0085\u2028\u2029'
     const data = JSON.stringify({ id: 'a', text: breaks })
     const lines = [
-      ndjsonLines.line({ checkpoint: { last_op_id: '1', buckets: [], streams: [{ name: breaks, is_default: true, errors: [] }] } }),
+      ndjsonLines.line({
+        checkpoint: { last_op_id: '1', buckets: [], streams: [{ name: breaks, is_default: true, errors: [] }] },
+      }),
       ndjsonLines.data({ bucket: `b["${breaks}"]`, after: 0, next: 1, more: false, ops: op(1, data) }),
       nestedLines.data({ bucket: `b["${breaks}"]`, after: 0, next: 1, more: false, ops: op(1, data) }),
     ].map(text)
@@ -33,11 +36,22 @@ describe('NDJSON', () => {
 
   test('without raw_data the row is an object, with every digit', () => {
     const row = '{"id":"a","n":9007199254740993,"r":1.0,"t":",\\"data\\":\\"x\\"}"}'
-    const remove = opText(3, { op: 'REMOVE', objectType: ',"data":"', objectId: 'a', subkey: 's', checksum: 4294967295, data: null })
+    const remove = opText(3, {
+      op: 'REMOVE',
+      objectType: ',"data":"',
+      objectId: 'a',
+      subkey: 's',
+      checksum: 4294967295,
+      data: null,
+    })
     const ops = [op(1, row), '{"op_id":"2","op":"CLEAR","checksum":4294967295}', remove].join(',')
     const line = text(nestedLines.data({ bucket: 'b', after: 0, next: 3, more: false, ops }))
     expect(line).toContain(`"subkey":"s","checksum":1,"data":${row}}`)
-    expect(JSON.parse(line).data.data.map((each: { data: unknown }) => each.data)).toEqual([JSON.parse(row), undefined, null])
+    expect(JSON.parse(line).data.data.map((each: { data: unknown }) => each.data)).toEqual([
+      JSON.parse(row),
+      undefined,
+      null,
+    ])
     expect(line).toContain('"checksum":4294967295')
   })
 })

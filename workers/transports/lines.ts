@@ -59,7 +59,8 @@ export function* cutData(line: DataLine, size: () => number): Iterable<DataLine>
     const limit = size()
     const from = at
     let length = 0
-    while (at < texts.length && (at === from || length + (texts[at]?.length ?? 0) < limit)) length += (texts[at++]?.length ?? 0) + 1
+    while (at < texts.length && (at === from || length + (texts[at]?.length ?? 0) < limit))
+      length += (texts[at++]?.length ?? 0) + 1
     const last = at === texts.length
     const next = last ? line.next : opIdOf(texts[at - 1] ?? '')
     yield { bucket: line.bucket, after, next, more: line.more || !last, ops: texts.slice(from, at).join(',') }

@@ -68,7 +68,10 @@ export class NativeStream implements SocketProtocol {
     if (this.#caller) await this.#later(data)
     else if (!this.#early) await this.#begin(data)
     else if (this.#early.push(data) > MAX_EARLY_FRAMES) {
-      throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_EARLY_FRAMES} frames before the token is verified`)
+      throw new RockpoolError(
+        'ROCKPOOL_CLIENT_FRAME',
+        `more than ${MAX_EARLY_FRAMES} frames before the token is verified`,
+      )
     }
   }
 
@@ -196,5 +199,7 @@ const errorOf = ({ kind, error }: StreamEnd): RockpoolError =>
 function closeCode(code: string): number {
   if (code.startsWith('PSYNC_S21')) return CLOSE_UNAUTHORIZED
   if (code === 'PSYNC_S2003') return CLOSE_RECONNECT
-  return code === 'ROCKPOOL_CLIENT_FRAME' || code === 'PSYNC_S2001' || code === 'ROCKPOOL_CREDIT' ? CLOSE_BAD_FRAME : CLOSE_SERVER_FAULT
+  return code === 'ROCKPOOL_CLIENT_FRAME' || code === 'PSYNC_S2001' || code === 'ROCKPOOL_CREDIT'
+    ? CLOSE_BAD_FRAME
+    : CLOSE_SERVER_FAULT
 }

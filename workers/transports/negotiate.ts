@@ -18,7 +18,9 @@ interface Range {
 export function negotiate(accept: string | null | undefined): StreamType {
   const ranges = parse(accept ?? '')
   const candidates = [NDJSON, BSON].flatMap((type) => {
-    const best = ranges.filter((range) => matches(range.type, type)).sort((a, b) => specificity(b.type) - specificity(a.type))[0]
+    const best = ranges
+      .filter((range) => matches(range.type, type))
+      .sort((a, b) => specificity(b.type) - specificity(a.type))[0]
     return best && best.q > 0 ? [{ type, q: best.q, specificity: specificity(best.type), order: best.order }] : []
   })
   const [first] = candidates.sort((a, b) => b.q - a.q || b.specificity - a.specificity || a.order - b.order)

@@ -70,7 +70,9 @@ export class ResponseBody {
   #queue(bytes: Uint8Array): void {
     // Copies: pieces that are views would keep the whole buffer until the last one is written.
     if (bytes.length <= RESPONSE_BUFFER_BYTES) this.#pieces.push(bytes)
-    else for (let at = 0; at < bytes.length; at += RESPONSE_BUFFER_BYTES) this.#pieces.push(bytes.slice(at, at + RESPONSE_BUFFER_BYTES))
+    else
+      for (let at = 0; at < bytes.length; at += RESPONSE_BUFFER_BYTES)
+        this.#pieces.push(bytes.slice(at, at + RESPONSE_BUFFER_BYTES))
     this.#waiting += bytes.length
   }
 

@@ -25,7 +25,9 @@ export function webSocketStream(env: Environment, tenant: Tenant, address: strin
     if (typeof data !== 'string' && !(data instanceof ArrayBuffer)) return
     clearTimeout(late)
     protocol ??=
-      typeof data === 'string' ? new NativeStream(env, tenant, server, address) : new RSocketConnection(env, tenant, server, address)
+      typeof data === 'string'
+        ? new NativeStream(env, tenant, server, address)
+        : new RSocketConnection(env, tenant, server, address)
     protocol.receive(data)
   })
   const gone = () => {

@@ -9,13 +9,24 @@ const OTHERS = 5
 /** As the replicator has to Postgres. */
 const SOCKETS = 3
 
-export const NOTHING_YET: AlarmAnswer = { done: 0, ended: false, error: null, times: [], answers: [], answersBehindWrites: [] }
+export const NOTHING_YET: AlarmAnswer = {
+  done: 0,
+  ended: false,
+  error: null,
+  times: [],
+  answers: [],
+  answersBehindWrites: [],
+}
 
 /** Does what the alarm is for. `saved`: what is done is durable before the next begins. Throws what ends it. */
 export async function perform(
   { what, n, wait, source }: AlarmTask,
   answer: AlarmAnswer,
-  { storage, subjects, saved }: { storage: DurableObjectStorage; subjects: DurableObjectNamespace<Subject>; saved: () => Promise<void> },
+  {
+    storage,
+    subjects,
+    saved,
+  }: { storage: DurableObjectStorage; subjects: DurableObjectNamespace<Subject>; saved: () => Promise<void> },
 ): Promise<void> {
   const close = source === null ? () => {} : await hold(source, SOCKETS)
   try {

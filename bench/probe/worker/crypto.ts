@@ -42,6 +42,8 @@ export async function decrypt(n: number, size: number): Promise<void> {
   const sealed = await crypto.subtle.encrypt(how, key, new Uint8Array(size))
   const together = Math.max(1, Math.floor(65_536 / sealed.byteLength))
   for (let done = 0; done < n; done += together) {
-    await Promise.all(Array.from({ length: Math.min(together, n - done) }, () => crypto.subtle.decrypt(how, key, sealed)))
+    await Promise.all(
+      Array.from({ length: Math.min(together, n - done) }, () => crypto.subtle.decrypt(how, key, sealed)),
+    )
   }
 }

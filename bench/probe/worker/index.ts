@@ -93,7 +93,9 @@ app.post('/objects/:name/alarm', async (c) => {
 })
 const isTask = (what: string | undefined): what is AlarmTask['what'] =>
   what === 'calls' || what === 'together' || what === 'work' || what === 'writes'
-app.get('/objects/:name/alarm', async (c) => c.json(await c.env.SUBJECT.getByName(named(c.req.param('name'))).progress()))
+app.get('/objects/:name/alarm', async (c) =>
+  c.json(await c.env.SUBJECT.getByName(named(c.req.param('name'))).progress()),
+)
 
 app.onError((error, c) => c.json({ error: String(error) }, 500))
 

@@ -10,7 +10,9 @@ async function open(address: string): Promise<Socket> {
   const socket = connect(address, { allowHalfOpen: false })
   socket.closed.catch(() => {})
   let timer: ReturnType<typeof setTimeout> | undefined
-  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error(`no answer in ${CONNECT_MS} ms`)), CONNECT_MS)))
+  const late = new Promise<never>(
+    (_, reject) => (timer = setTimeout(() => reject(new Error(`no answer in ${CONNECT_MS} ms`)), CONNECT_MS)),
+  )
   try {
     await Promise.race([socket.opened, late])
     return socket

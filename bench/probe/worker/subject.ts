@@ -30,7 +30,12 @@ export class Subject extends DurableObject<ProbeEnvironment> {
 
   instance(): InstanceAnswer {
     isolate ??= crypto.randomUUID()
-    return { instance: this.#instance, isolate, version: this.env.VERSION?.id ?? '', sockets: this.ctx.getWebSockets().length }
+    return {
+      instance: this.#instance,
+      isolate,
+      version: this.env.VERSION?.id ?? '',
+      sockets: this.ctx.getWebSockets().length,
+    }
   }
 
   async wait(milliseconds: number): Promise<void> {

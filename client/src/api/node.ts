@@ -93,7 +93,10 @@ export function coreOptions<S extends TypedSchema>(
     ...(user === undefined ? {} : { user }),
     ...(parameters === undefined ? {} : { parameters }),
     identify: () => identify({ auth: token, ...(subject === undefined ? {} : { subject }) }),
-    post: upload === undefined ? null : (body, given, signal) => limited(signal, (over) => postTo(upload, body, given, over)),
+    post:
+      upload === undefined
+        ? null
+        : (body, given, signal) => limited(signal, (over) => postTo(upload, body, given, over)),
     checkpoint: (client, given, signal) => limited(signal, (over) => writeCheckpoint({ url }, client, given, over)),
   }
 }

@@ -10,6 +10,8 @@ import { createRockpool } from './node.ts'
 import type { Rockpool } from './rockpool.ts'
 import { sql } from './sql.ts'
 
+// The file is long because it is the interface of an application, a test for each call.
+
 // What an application writes, against a service whose answers are up to the test.
 
 const schema = defineSchema({
@@ -61,10 +63,23 @@ test('nothing is opened before it is used, and rows have the types of their colu
   create()
   expect(db.status).toMatchObject({ state: 'opening', storage: { state: 'opening' } })
   expect(existsSync(`${directory.path}/todos.rockpool`)).toBe(false)
-  const { value: id } = await db.todos.insert({ list_id: 'l', title: 'Lemons', cents: 9007199254740993n, labels: ['a'] })
+  const { value: id } = await db.todos.insert({
+    list_id: 'l',
+    title: 'Lemons',
+    cents: 9007199254740993n,
+    labels: ['a'],
+  })
   const todo = await db.todos.get(id)
   expectTypeOf(todo).toEqualTypeOf<Todo | null>()
-  expect(todo).toEqual({ id, list_id: 'l', title: 'Lemons', done: false, due: null, labels: ['a'], cents: 9007199254740993n })
+  expect(todo).toEqual({
+    id,
+    list_id: 'l',
+    title: 'Lemons',
+    done: false,
+    due: null,
+    labels: ['a'],
+    cents: 9007199254740993n,
+  })
   expect((await db.todos.update(id, { done: true, labels: null })).value).toBe(1)
   expect(await db.todos.get(id)).toMatchObject({ done: true, labels: null, title: 'Lemons' })
   expect((await db.todos.update('nobody', { done: true })).value).toBe(0)
@@ -145,7 +160,9 @@ test('a write survives the process, and its promises say what became of it', asy
   const { id, accepted } = await db.todos.insert({ list_id: 'l', title: 'offline' })
   await db.close()
   create({ connect: true })
-  service.upload = ({ body }) => ({ body: JSON.stringify({ verdicts: [{ id: JSON.parse(body).transactions[0].id, result: 'accepted' }] }) })
+  service.upload = ({ body }) => ({
+    body: JSON.stringify({ verdicts: [{ id: JSON.parse(body).transactions[0].id, result: 'accepted' }] }),
+  })
   void accepted
   const { accepted: later } = await db.transaction(id)
   expect(await later).toEqual({ result: 'accepted' })
@@ -157,13 +174,27 @@ test('a stream is synced when its rows are here', async () => {
   service.connected = (each) => void (socket = each)
   create({ connect: true })
   const items = db.stream('items', { list: 'l' }, { priority: 1 })
-  const op: WireOp = { op_id: '1', op: 'PUT', object_type: 'lists', object_id: 'l', subkey: '', checksum: 1, data: '{"name":"L"}' }
-  await until('the request', async () => service.sockets.some(({ frames }) => JSON.stringify(frames).includes('"items"')))
+  const op: WireOp = {
+    op_id: '1',
+    op: 'PUT',
+    object_type: 'lists',
+    object_id: 'l',
+    subkey: '',
+    checksum: 1,
+    data: '{"name":"L"}',
+  }
+  await until('the request', async () =>
+    service.sockets.some(({ frames }) => JSON.stringify(frames).includes('"items"')),
+  )
   let synced = false
   const waiting = items.synced({ timeout: 10_000 }).then(() => (synced = true))
   const streams = [{ name: 'items', is_default: false, errors: [] }]
   socket?.send({
-    checkpoint: { last_op_id: '1', buckets: [{ bucket: 'b', checksum: 1, count: 1, priority: 1, subscriptions: [{ sub: 0 }] }], streams },
+    checkpoint: {
+      last_op_id: '1',
+      buckets: [{ bucket: 'b', checksum: 1, count: 1, priority: 1, subscriptions: [{ sub: 0 }] }],
+      streams,
+    },
   })
   expect(synced).toBe(false)
   socket?.send({ data: { bucket: 'b', after: '0', next_after: '1', has_more: false, data: [op] } })
@@ -226,7 +257,13 @@ test('a sign-out deletes the file, and nothing unsent unasked', async () => {
 test('a second process is told that the file is taken', async () => {
   create()
   await db.ready
-  const other = createRockpool({ schema, name: `${directory.path}/todos`, url: service.url, token: () => 'none', connect: false })
+  const other = createRockpool({
+    schema,
+    name: `${directory.path}/todos`,
+    url: service.url,
+    token: () => 'none',
+    connect: false,
+  })
   await expect(other.ready).rejects.toMatchObject({ code: 'storage_locked' })
 })
 
@@ -250,7 +287,9 @@ test('a file of the client of today is moved, and deleted when the server has de
     socket.send({ checkpoint_complete: { last_op_id: '0' } })
   }
   create({ connect: true, user: 'alice' })
-  service.upload = ({ body }) => ({ body: JSON.stringify({ verdicts: [{ id: JSON.parse(body).transactions[0].id, result: 'accepted' }] }) })
+  service.upload = ({ body }) => ({
+    body: JSON.stringify({ verdicts: [{ id: JSON.parse(body).transactions[0].id, result: 'accepted' }] }),
+  })
   await db.ready
   await until('the upload', async () => db.status.upload.pending === 0 && db.status.state === 'live')
   expect(existsSync(`${directory.path}/todos.db`)).toBe(true)

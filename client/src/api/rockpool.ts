@@ -83,7 +83,9 @@ export class Database<S extends TypedSchema> {
     this.#schema = schema
     this.#kind = kind
     this.#make = make
-    this.tables = Object.fromEntries(Object.keys(schema.tables).map((name) => [name, this.#table(name)])) as Database<S>['tables']
+    this.tables = Object.fromEntries(
+      Object.keys(schema.tables).map((name) => [name, this.#table(name)]),
+    ) as Database<S>['tables']
     this.failed = {
       list: async () => (await this.#open()).failed(),
       retry: async (id) => (await this.#open()).retry(id),
@@ -116,7 +118,9 @@ export class Database<S extends TypedSchema> {
 
   /** Values of columns are decoded where a column of a table is shown; `decode: false` gives all as SQLite has them. */
   async query<R extends object>(statement: Sql<R>, options: QueryOptions = {}): Promise<R[]> {
-    const { rows, statement: compiled } = await (await this.#open()).query(statement.sql, statement.params, options.timeout)
+    const { rows, statement: compiled } = await (
+      await this.#open()
+    ).query(statement.sql, statement.params, options.timeout)
     const make = rowMaker(options.decode === false ? NO_SCHEMA : this.#schema, compiled.columns())
     return rows.map((row) => make(row) as R)
   }
@@ -233,7 +237,9 @@ export class Database<S extends TypedSchema> {
   }
 
   #transaction(tx: LocalTransaction): WriteTransaction<S> {
-    const tables = Object.fromEntries(Object.keys(this.#schema.tables).map((name) => [name, transactionTable(this.#schema, name, tx)]))
+    const tables = Object.fromEntries(
+      Object.keys(this.#schema.tables).map((name) => [name, transactionTable(this.#schema, name, tx)]),
+    )
     return {
       tables: tables as WriteTransaction<S>['tables'],
       execute: ({ sql, params }) => tx.execute(sql, params),
@@ -271,9 +277,12 @@ const unopened = (kind: StorageStatus['kind']): DatabaseStatus => ({
 })
 
 /** A database whose tables are its members too, where their names are free. */
-export type Rockpool<S extends TypedSchema> = Database<S> & { readonly [T in Exclude<keyof S['tables'], keyof Database<S>>]: Table<S, T> }
+export type Rockpool<S extends TypedSchema> = Database<S> & {
+  readonly [T in Exclude<keyof S['tables'], keyof Database<S>>]: Table<S, T>
+}
 
 export function withTables<S extends TypedSchema>(database: Database<S>): Rockpool<S> {
-  for (const [name, value] of Object.entries(database.tables)) if (!(name in database)) Object.defineProperty(database, name, { value })
+  for (const [name, value] of Object.entries(database.tables))
+    if (!(name in database)) Object.defineProperty(database, name, { value })
   return database as Rockpool<S>
 }

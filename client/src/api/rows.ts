@@ -6,7 +6,10 @@ import type { SqlValue } from '../types.ts'
  * Makes objects of rows. Booleans, JSON and 64-bit integers are recognised by the column of a table that is shown; what
  * is computed comes as SQLite gives it.
  */
-export function rowMaker(schema: TypedSchema, columns: readonly ResultColumn[]): (row: readonly SqlValue[]) => Record<string, unknown> {
+export function rowMaker(
+  schema: TypedSchema,
+  columns: readonly ResultColumn[],
+): (row: readonly SqlValue[]) => Record<string, unknown> {
   const kinds = columns.map(({ table, column }) => kindOf(schema, table, column))
   return (row) => {
     const made: Record<string, unknown> = {}

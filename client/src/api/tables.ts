@@ -28,9 +28,14 @@ export function transactionTable<S extends TypedSchema, T extends keyof S['table
     async insert(row) {
       const { id = uuid7(Date.now()), ...given }: { id?: string } & Record<string, unknown> = { ...row }
       checkNames(name, columns, given)
-      const values = Object.entries(columns).map(([column, each]) => encode(each, valueOf(each, given[column]), `${name}.${column}`))
+      const values = Object.entries(columns).map(([column, each]) =>
+        encode(each, valueOf(each, given[column]), `${name}.${column}`),
+      )
       const list = ['id', ...Object.keys(columns)].map(identifier).join(', ')
-      await tx.execute(`INSERT INTO ${quoted} (${list}) VALUES (${['id', ...values].map(() => '?').join(', ')})`, [id, ...values])
+      await tx.execute(`INSERT INTO ${quoted} (${list}) VALUES (${['id', ...values].map(() => '?').join(', ')})`, [
+        id,
+        ...values,
+      ])
       return id
     },
     async update(id, patch) {

@@ -11,7 +11,10 @@ interface Pending {
 export const closedProblem = (why = 'the database is closed'): ProblemError => new ProblemError('closed', why)
 
 export const ownerLost = (): ProblemError =>
-  new ProblemError('owner_lost', 'the tab that owned the database has gone; the transaction was not stored, so it can be run again')
+  new ProblemError(
+    'owner_lost',
+    'the tab that owned the database has gone; the transaction was not stored, so it can be run again',
+  )
 
 /** The calls of a tab that the owner has not answered yet. */
 export class Calls {
@@ -75,6 +78,7 @@ export class Calls {
   }
 
   #send(id: number, request: Call): void {
-    if (this.#owner !== null) this.#post({ to: 'owner', owner: this.#owner, tab: this.#tab, user: this.user, id, request })
+    if (this.#owner !== null)
+      this.#post({ to: 'owner', owner: this.#owner, tab: this.#tab, user: this.user, id, request })
   }
 }

@@ -21,11 +21,15 @@ async function whyNotLoaded(cause: unknown): Promise<string> {
   const type = answer.headers.get('content-type')?.split(';')[0] ?? 'no content type'
   const bytes = new Uint8Array(await answer.arrayBuffer().catch(() => new ArrayBuffer(0)))
   const isWasm = String.fromCharCode(...bytes.slice(0, 4)) === '\0asm'
-  return isWasm ? `${url} could not be used: ${String(cause)}` : `${url} was answered with ${type}, which is not WebAssembly`
+  return isWasm
+    ? `${url} could not be used: ${String(cause)}`
+    : `${url} was answered with ${type}, which is not WebAssembly`
 }
 
 /** Returns the URL that was requested. A bundler may have renamed the file. */
 function wasmUrl(): string {
-  const asked = performance.getEntriesByType('resource').findLast(({ name }) => new URL(name).pathname.endsWith('.wasm'))
+  const asked = performance
+    .getEntriesByType('resource')
+    .findLast(({ name }) => new URL(name).pathname.endsWith('.wasm'))
   return asked?.name ?? new URL('sqlite3.wasm', location.href).href
 }

@@ -59,7 +59,11 @@ export async function openFile(name: string, options: OpenOptions): Promise<{ db
   }
 }
 
-async function openInPool(sqlite3: Sqlite3Static, name: string, fatal: OpenOptions['fatal']): Promise<{ db: Sqlite; storage: Storage }> {
+async function openInPool(
+  sqlite3: Sqlite3Static,
+  name: string,
+  fatal: OpenOptions['fatal'],
+): Promise<{ db: Sqlite; storage: Storage }> {
   // By default, a pool that cannot get one of its handles deletes all files, and remembers its failure for ever.
   // The types lack `forceReinitIfPreviouslyFailed` (sqlite-wasm 3.54), so this is not a literal in the call.
   const pooling = {
@@ -101,7 +105,11 @@ const encodedPath = (path: string): string => new URL(path, 'file://localhost/')
  * Returns null when the file is damaged. `synchronous = FULL`, because with NORMAL a power cut undoes the last commits
  * of a WAL, and with them numbers of transactions that were uploaded.
  */
-function tryOpen(sqlite3: Sqlite3Static, database: InstanceType<Sqlite3Static['oo1']['DB']>, fatal: OpenOptions['fatal']): Sqlite | null {
+function tryOpen(
+  sqlite3: Sqlite3Static,
+  database: InstanceType<Sqlite3Static['oo1']['DB']>,
+  fatal: OpenOptions['fatal'],
+): Sqlite | null {
   const db = wrap(sqlite3, database, fatal)
   try {
     db.exec('PRAGMA locking_mode = exclusive; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
@@ -130,7 +138,8 @@ async function hasContent(name: string): Promise<boolean> {
 }
 
 function problemOfFile(error: unknown): SyncProblem {
-  if (error instanceof Error && error.name === 'QuotaExceededError') return { code: 'storage_full', message: error.message }
+  if (error instanceof Error && error.name === 'QuotaExceededError')
+    return { code: 'storage_full', message: error.message }
   const { code, message } = problemOf(error, 'storage_blocked')
   return { code: code === 'storage' ? 'storage_blocked' : code, message }
 }

@@ -63,11 +63,20 @@ export class OwnWorker {
     worker.addEventListener('message', ({ data }: MessageEvent<WorkerOutput>) => void this.#message(worker, id, data))
     worker.addEventListener('error', (event) => {
       if (!this.#alive && this.#begun === 0)
-        this.#with.failed({ code: 'storage', message: event.message || `the worker ${url} could not be loaded: is \`workerUrl\` right?` })
+        this.#with.failed({
+          code: 'storage',
+          message: event.message || `the worker ${url} could not be loaded: is \`workerUrl\` right?`,
+        })
       else this.#again(worker)
     })
     const { auth: _auth, upload, subject: _subject, ...open } = options
-    const input: WorkerInput = { open: { ...open, name }, uploads: upload !== undefined, tab, worker: id, opened: this.#wasOpened() }
+    const input: WorkerInput = {
+      open: { ...open, name },
+      uploads: upload !== undefined,
+      tab,
+      worker: id,
+      opened: this.#wasOpened(),
+    }
     worker.postMessage(input)
   }
 
@@ -100,7 +109,10 @@ export class OwnWorker {
         this.#first = null
         return { answer, identity: await asked }
       }
-      const result = await options.upload?.(question.upload, { token: question.token, signal: AbortSignal.timeout(UPLOAD_MS) })
+      const result = await options.upload?.(question.upload, {
+        token: question.token,
+        signal: AbortSignal.timeout(UPLOAD_MS),
+      })
       if (!result) throw new ProblemError('network', 'there is no uploader')
       return { answer, result }
     } catch (error) {

@@ -44,14 +44,22 @@ function setUp(): {
     heard,
     async own() {
       const schema = { tables: { todos: { columns: { title: 'text' } } } } as const
-      const options = { url: 'http://127.0.0.1:1', schema, connect: false, user: 'alice', auth: () => unsigned('alice') }
+      const options = {
+        url: 'http://127.0.0.1:1',
+        schema,
+        connect: false,
+        user: 'alice',
+        auth: () => unsigned('alice'),
+      }
       const engine = new Engine(openNodeSqlite(':memory:'), options, { kind: 'memory' })
       engines.push(engine)
       const channel = new BroadcastChannel(name)
       channels.push(channel)
       heard.length = 0
       new Owner({ engine, channel, name, tab: 'owner' })
-      await expect.poll(() => heard.find((message) => 'owner' in message && 'status' in message), eventually).toBeDefined()
+      await expect
+        .poll(() => heard.find((message) => 'owner' in message && 'status' in message), eventually)
+        .toBeDefined()
       const first = heard.find((message) => 'owner' in message)
       return first && 'owner' in first ? first.owner : ''
     },
@@ -66,7 +74,8 @@ function setUp(): {
   }
 }
 
-const results = (heard: OwnerMessage[]) => heard.filter((message) => 'result' in message || ('problem' in message && 'id' in message))
+const results = (heard: OwnerMessage[]) =>
+  heard.filter((message) => 'result' in message || ('problem' in message && 'id' in message))
 
 test('a call for an earlier owner is ignored: the tab sends it again, and it is done once', async () => {
   const { heard, own, ask } = setUp()
@@ -126,7 +135,8 @@ test('the outcome of a write is known by its name, also when it changed nothing,
   await answer({ call: 'execute', tx, sql: "INSERT INTO todos (id) VALUES ('b')", params: [] })
   await answer({ call: 'rollback', tx })
   const fates = []
-  for (const write of ['stored', 'nothing', 'taken back', 'unheard of']) fates.push(await answer({ call: 'fate', write }))
+  for (const write of ['stored', 'nothing', 'taken back', 'unheard of'])
+    fates.push(await answer({ call: 'fate', write }))
   expect(fates).toEqual([true, true, false, false])
 })
 
@@ -142,7 +152,9 @@ test('a tab that closes while it waits for its turn blocks nobody', async () => 
   const [begun] = results(heard)
   ask(owner, 'first', 2, { call: 'commit', tx: begun && 'result' in begun ? String(begun.result) : '', write: 'w' })
   ask(owner, 'first', 3, { call: 'query', sql: 'SELECT 1 AS one', params: [] })
-  await expect.poll(() => results(heard), eventually).toContainEqual({ to: 'tab', tab: 'first', id: 3, result: [{ one: 1 }] })
+  await expect
+    .poll(() => results(heard), eventually)
+    .toContainEqual({ to: 'tab', tab: 'first', id: 3, result: [{ one: 1 }] })
 })
 
 test('a tab that becomes visible, or is online again, wakes the engine', async () => {

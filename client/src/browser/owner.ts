@@ -53,7 +53,13 @@ export class Owner {
   #sendStatus(tab?: string): void {
     const { engine } = this.#with
     if (engine.status.state === 'closed') return
-    this.#send({ to: 'tab', owner: this.#id, status: engine.status, user: engine.user, ...(tab === undefined ? {} : { tab }) })
+    this.#send({
+      to: 'tab',
+      owner: this.#id,
+      status: engine.status,
+      user: engine.user,
+      ...(tab === undefined ? {} : { tab }),
+    })
   }
 
   #receive(message: TabMessage): void {
@@ -71,7 +77,8 @@ export class Owner {
   async #answer({ tab, user, request }: Extract<TabMessage, { request: Call }>): Promise<unknown> {
     const { engine } = this.#with
     if (request.call === 'wipe') return this.#closing(() => engine.wipe(), true)
-    if (request.call === 'signOut') return this.#closing(() => engine.signOut(request.options), request.options.keepRows !== true)
+    if (request.call === 'signOut')
+      return this.#closing(() => engine.signOut(request.options), request.options.keepRows !== true)
     // A tab of another user may do nothing beyond this.
     if (user !== null && engine.user !== null && user !== engine.user) throw otherUser()
     switch (request.call) {
@@ -160,7 +167,8 @@ export class Owner {
       this.#tabs.delete(tab)
       gone.resolve()
       for (const name of [...this.#lives.keys()]) if (name.startsWith(`${tab} `)) this.#endLive(name)
-      for (const write of this.#writes.values()) if (write.tab === tab) await write.end(new ProblemError('closed', 'the tab has gone'))
+      for (const write of this.#writes.values())
+        if (write.tab === tab) await write.end(new ProblemError('closed', 'the tab has gone'))
     })
   }
 

@@ -21,6 +21,8 @@ import { Calls, closedProblem, ownerLost } from './calls.ts'
 import { channelName, tabLock, type Call, type OwnerMessage, type TabMessage } from './messages.ts'
 import { OwnWorker } from './own-worker.ts'
 
+// The file is long because it is the interface of a tab, a method for each call.
+
 /**
  * Milliseconds to wait for a token before anything is read, without the option `user`: the token says which user this
  * tab belongs to.
@@ -81,7 +83,10 @@ export class Tab implements SyncDatabase {
       if (!this.#over.signal.aborted) return new Promise<void>((release) => (this.#release = release))
     })
     const parts = { options, url: workerUrl, name, tab: this.#id }
-    this.#worker = new OwnWorker({ ...parts, failed: (problem) => this.#failed(problem), ended: () => this.#left('ended') }, first)
+    this.#worker = new OwnWorker(
+      { ...parts, failed: (problem) => this.#failed(problem), ended: () => this.#left('ended') },
+      first,
+    )
     void this.#begin(options.user ?? null, first, locked.promise)
     for (const [target, events] of [
       [document, ['visibilitychange', 'resume']],
@@ -119,7 +124,8 @@ export class Tab implements SyncDatabase {
     const tx = await this.#call<string>({ call: 'begin', write })
     // Its name begins with its owner's.
     const owner = tx.slice(0, tx.indexOf(' '))
-    const call = <R>(request: Call): Promise<R> => (this.#calls.owner === owner ? this.#call<R>(request) : Promise.reject(ownerLost()))
+    const call = <R>(request: Call): Promise<R> =>
+      this.#calls.owner === owner ? this.#call<R>(request) : Promise.reject(ownerLost())
     let result: T
     try {
       result = await change({
@@ -176,7 +182,10 @@ export class Tab implements SyncDatabase {
         ...(timeout === undefined ? {} : { timeout }),
       })
     }
-    await this.#call({ call: 'signOut', options: options.unsent === 'wait' ? { ...options, unsent: 'refuse' } : options })
+    await this.#call({
+      call: 'signOut',
+      options: options.unsent === 'wait' ? { ...options, unsent: 'refuse' } : options,
+    })
   }
 
   wipe(): Promise<void> {
@@ -219,7 +228,13 @@ export class Tab implements SyncDatabase {
       const changed = this.#calls.owner !== message.owner
       this.#bound = message.user
       // The figures of another user's database are not shown either.
-      const foreign: Status = { ...message.status, lastSyncedAt: null, comparing: null, state: 'needs-auth', error: problemOf(otherUser()) }
+      const foreign: Status = {
+        ...message.status,
+        lastSyncedAt: null,
+        comparing: null,
+        state: 'needs-auth',
+        error: problemOf(otherUser()),
+      }
       this.#setStatus(this.#foreign ? foreign : message.status)
       if (changed) this.#newOwner(message.owner)
     } else if ('blocked' in message) {
@@ -245,7 +260,8 @@ export class Tab implements SyncDatabase {
 
   #newOwner(owner: string): void {
     this.#calls.to(owner)
-    for (const [live, { sql, params, onError }] of this.#lives) this.#call({ call: 'live', live, sql, params }).catch(onError)
+    for (const [live, { sql, params, onError }] of this.#lives)
+      this.#call({ call: 'live', live, sql, params }).catch(onError)
   }
 
   #call<T>(request: Call): Promise<T> {

@@ -15,7 +15,8 @@ export function wrap(sqlite3: Sqlite3Static, database: Database, fatal: (error: 
   let judging = false
   capi.sqlite3_set_authorizer(
     database,
-    (_, action, table, __, ___, by) => (!judging || mayDo(action, table === 0 ? null : table, by === 0 ? null : by) ? 0 : 1),
+    (_, action, table, __, ___, by) =>
+      !judging || mayDo(action, table === 0 ? null : table, by === 0 ? null : by) ? 0 : 1,
     0,
   )
 

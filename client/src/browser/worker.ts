@@ -2,7 +2,14 @@ import { Engine } from '../core/engine.ts'
 import { ProblemError, problemOf } from '../core/problem.ts'
 import type { Identity } from '../core/token.ts'
 import type { SyncOptions, UploadResult, UploadTransaction } from '../types.ts'
-import { channelName, ownerLock, workerLock, type OwnerMessage, type WorkerInput, type WorkerOutput } from './messages.ts'
+import {
+  channelName,
+  ownerLock,
+  workerLock,
+  type OwnerMessage,
+  type WorkerInput,
+  type WorkerOutput,
+} from './messages.ts'
 import { openFile } from './opfs-file.ts'
 import { Owner } from './owner.ts'
 

@@ -27,7 +27,11 @@ async function steps(ops: number): Promise<number> {
   receive(db, 'b', line)
   let counted = 0
   sqlite3.capi.sqlite3_progress_handler(database, 10, () => (counted++, 0), 0)
-  const target = { lastOp: ops, writeCheckpoint: null, buckets: new Map([['b', { checksum: ops, count: ops, priority: 3 }]]) }
+  const target = {
+    lastOp: ops,
+    writeCheckpoint: null,
+    buckets: new Map([['b', { checksum: ops, count: ops, priority: 3 }]]),
+  }
   expect(applyCheckpoint(db, schema, target, null)).toMatchObject({ ok: true })
   expect(db.all('SELECT title FROM todos')).toEqual([{ title: `title ${ops}` }])
   expect(db.all('SELECT op_id FROM rp_ops')).toEqual([{ op_id: ops }])

@@ -49,7 +49,10 @@ export function receive(db: Sqlite, name: string, ops: readonly WireOp[]): numbe
         // It replaces everything before it, also what has been received and not applied.
         cleared = id
         checksum = op.checksum >>> 0
-        db.run('DELETE FROM rp_ops WHERE bucket = ? AND op_id > (SELECT applied_op FROM rp_buckets WHERE id = ?)', [bucket, bucket])
+        db.run('DELETE FROM rp_ops WHERE bucket = ? AND op_id > (SELECT applied_op FROM rp_buckets WHERE id = ?)', [
+          bucket,
+          bucket,
+        ])
         continue
       }
       checksum = addChecksums(checksum, op.checksum)
@@ -104,9 +107,10 @@ export function applyCheckpoint(db: Sqlite, schema: Schema, target: Target, prio
       if (integer(row.last_op) > integer(row.applied_op) || integer(row.cleared_op) > integer(row.applied_op)) {
         settleBucket(db, bucket, integer(row.applied_op), integer(row.cleared_op))
       }
-      db.run('UPDATE rp_buckets SET last_op = max(last_op, ?1), applied_op = max(last_op, ?1), priority = ?2, ops = ?4 WHERE id = ?3', [
-        ...[target.lastOp, entry.priority, bucket, entry.count],
-      ])
+      db.run(
+        'UPDATE rp_buckets SET last_op = max(last_op, ?1), applied_op = max(last_op, ?1), priority = ?2, ops = ?4 WHERE id = ?3',
+        [...[target.lastOp, entry.priority, bucket, entry.count]],
+      )
     }
     if (priority === null) {
       removeOrphans(db)
@@ -123,10 +127,16 @@ export function applyCheckpoint(db: Sqlite, schema: Schema, target: Target, prio
 /** Marks the rows that the new ops touch, and keeps of each row only its newest op. */
 function settleBucket(db: Sqlite, bucket: number, applied: number, cleared: number): void {
   if (cleared > applied) {
-    db.run('INSERT OR IGNORE INTO rp_dirty SELECT type, row_id FROM rp_ops WHERE bucket = ? AND op_id <= ?', [bucket, cleared])
+    db.run('INSERT OR IGNORE INTO rp_dirty SELECT type, row_id FROM rp_ops WHERE bucket = ? AND op_id <= ?', [
+      bucket,
+      cleared,
+    ])
     db.run('DELETE FROM rp_ops WHERE bucket = ? AND op_id <= ?', [bucket, cleared])
   }
-  db.run('INSERT OR IGNORE INTO rp_dirty SELECT type, row_id FROM rp_ops WHERE bucket = ? AND op_id > ?', [bucket, applied])
+  db.run('INSERT OR IGNORE INTO rp_dirty SELECT type, row_id FROM rp_ops WHERE bucket = ? AND op_id > ?', [
+    bucket,
+    applied,
+  ])
   // From the rows that have new ops to what their newest op replaces: an old row that nothing touched is not looked at,
   // and a row with many new ops is looked at once, not once for each of them.
   db.run(

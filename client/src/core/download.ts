@@ -13,7 +13,11 @@ export interface DownloadEvents extends LineEvents {
 }
 
 /** A connection: what it asks with, and what its lines do. The caller has the turn. */
-export function openDownload(db: Sqlite, options: Pick<SyncOptions, 'schema' | 'parameters'>, events: DownloadEvents): Stream {
+export function openDownload(
+  db: Sqlite,
+  options: Pick<SyncOptions, 'schema' | 'parameters'>,
+  events: DownloadEvents,
+): Stream {
   const download = new Download(db, options.schema, events)
   const request = {
     buckets: positions(db),
@@ -93,7 +97,9 @@ export class Download {
    * goes on where it stood.
    */
   #expect(entries: readonly BucketEntry[]): void {
-    const known = new Map(this.#db.all('SELECT name, applied_op, ops FROM rp_buckets WHERE name IS NOT NULL').map((row) => [row.name, row]))
+    const known = new Map(
+      this.#db.all('SELECT name, applied_op, ops FROM rp_buckets WHERE name IS NOT NULL').map((row) => [row.name, row]),
+    )
     this.#received = 0
     this.#total = 0
     for (const { bucket, count } of entries) {

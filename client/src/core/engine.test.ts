@@ -26,7 +26,8 @@ afterAll(() => {
 const open = (auth: SyncOptions['auth']) =>
   new Engine(openNodeSqlite(':memory:'), { url, auth, schema: { tables: {} } }, { kind: 'memory' })
 
-const connections = (wanted: number) => expect.poll(() => sockets.filter(({ closed }) => !closed).length, { timeout: 20_000 }).toBe(wanted)
+const connections = (wanted: number) =>
+  expect.poll(() => sockets.filter(({ closed }) => !closed).length, { timeout: 20_000 }).toBe(wanted)
 
 test('who disconnects while a token is asked for is offline, and nothing is connected then', async () => {
   const asked = Promise.withResolvers<void>()

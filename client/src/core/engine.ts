@@ -98,7 +98,10 @@ export class Engine implements SyncDatabase {
       turn: <T>(work: () => T) => this.#exclusive(work),
       changed: (tables: ReadonlySet<string>) => this.#changed(tables),
     }
-    const downloaded = { changed: parts.changed, mismatch: (bucket: string) => this.#listeners.emit('mismatch', { bucket }) }
+    const downloaded = {
+      changed: parts.changed,
+      mismatch: (bucket: string) => this.#listeners.emit('mismatch', { bucket }),
+    }
     const unsynced = new Unsynced(db, options.schema)
     this.#downloading = new Downloading({
       ...parts,
@@ -255,7 +258,9 @@ export class Engine implements SyncDatabase {
     const { setAside } = this.#board.status
     if (pending + failed === 0 && setAside === null) return
     const what =
-      setAside === null ? `${pending} writes are not sent, ${failed} were refused` : `a damaged database is kept: ${setAside.message}`
+      setAside === null
+        ? `${pending} writes are not sent, ${failed} were refused`
+        : `a damaged database is kept: ${setAside.message}`
     throw new ProblemError('unsent', `${what}: upload or dismiss them, or say unsent: 'discard'`)
   }
 

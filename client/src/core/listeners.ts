@@ -12,7 +12,8 @@ export class Listeners<Events extends object> {
   }
 
   emit<E extends keyof Events>(event: E, value: Events[E]): void {
-    for (const listener of [...(this.#sets.get(event) ?? [])]) guarded(() => (listener as (value: Events[E]) => void)(value))
+    for (const listener of [...(this.#sets.get(event) ?? [])])
+      guarded(() => (listener as (value: Events[E]) => void)(value))
   }
 }
 

@@ -28,9 +28,16 @@ export class LiveQueries {
     this.#options = options
   }
 
-  add(sql: string, params: readonly SqlParam[], callback: (rows: Row[]) => void, onError: (error: Error) => void): () => void {
+  add(
+    sql: string,
+    params: readonly SqlParam[],
+    callback: (rows: Row[]) => void,
+    onError: (error: Error) => void,
+  ): () => void {
     // By name in the text: one table too many costs a query that finds nothing new.
-    const tables = new Set(Object.keys(this.#schema.tables).filter((table) => new RegExp(`\\b${table}\\b`, 'i').test(sql)))
+    const tables = new Set(
+      Object.keys(this.#schema.tables).filter((table) => new RegExp(`\\b${table}\\b`, 'i').test(sql)),
+    )
     const query = { sql, params, tables, last: null, callback, onError }
     this.#queries.add(query)
     this.#options.turn(() => this.#run(query)).catch((error: unknown) => this.#failed(query, error))

@@ -28,7 +28,9 @@ export function endWrite(db: Sqlite, tx: number): Set<string> {
 
 /** Whether the transaction of this request was committed, also when the server has confirmed it meanwhile. */
 export function wasStored(db: Sqlite, request: string): boolean {
-  return db.all('SELECT 1 FROM rp_tx WHERE request = ?', [request]).length > 0 || getText(db, requestKey(request)) !== null
+  return (
+    db.all('SELECT 1 FROM rp_tx WHERE request = ?', [request]).length > 0 || getText(db, requestKey(request)) !== null
+  )
 }
 
 /** The oldest transaction that the server has not accepted. `body`: the same as JSON, with every integer exact. */
@@ -51,7 +53,13 @@ export function accepted(db: Sqlite, tx: number): void {
 /** Rolls the transaction back and keeps it among the failed writes. Answers the tables that changed. */
 export function rejected(db: Sqlite, schema: Schema, tx: number, error: SyncProblem): Set<string> {
   return transaction(db, () => {
-    db.run('INSERT INTO rp_failed VALUES (?, ?, ?, ?, ?)', [tx, Date.now(), error.code, error.message, opsText(storedOps(db, tx))])
+    db.run('INSERT INTO rp_failed VALUES (?, ?, ?, ?, ?)', [
+      tx,
+      Date.now(),
+      error.code,
+      error.message,
+      opsText(storedOps(db, tx)),
+    ])
     forget(db, tx)
     return deriveRows(db, schema)
   })
@@ -130,5 +138,7 @@ function forgetTransaction(db: Sqlite, tx: number): void {
   db.run('DELETE FROM rp_tx WHERE id = ?', [tx])
   if (typeof request !== 'string') return
   put(db, requestKey(request), String(tx))
-  db.run("DELETE FROM rp_kv WHERE key > 'request:' AND key < 'request;' AND CAST(value AS INTEGER) <= ?", [tx - KNOWN_REQUESTS])
+  db.run("DELETE FROM rp_kv WHERE key > 'request:' AND key < 'request;' AND CAST(value AS INTEGER) <= ?", [
+    tx - KNOWN_REQUESTS,
+  ])
 }

@@ -22,7 +22,8 @@ export async function whyNotOpened(url: string, signal: AbortSignal): Promise<Pr
     if (response.ok && isRockpool(body))
       return problem('network', 'the server answers, but not this WebSocket: does what is on the way let it through?')
     const type = response.headers.get('content-type')?.split(';')[0] ?? 'nothing'
-    if (response.status >= 500 || PASSING.includes(response.status)) return problem('network', `${probe} is answered ${response.status}`)
+    if (response.status >= 500 || PASSING.includes(response.status))
+      return problem('network', `${probe} is answered ${response.status}`)
     return problem('url', `${probe} is answered ${response.status} (${type}) and is no Rockpool: is \`url\` right?`)
   } catch {
     // A server that allows other pages nothing answers all the same. What cannot be read may be another server, or the
@@ -31,7 +32,10 @@ export async function whyNotOpened(url: string, signal: AbortSignal): Promise<Pr
       () => true,
       () => false,
     )
-    return problem('network', `${answers ? 'somebody answers, but not as Rockpool does' : 'nobody answers'}: is \`url\` right?`)
+    return problem(
+      'network',
+      `${answers ? 'somebody answers, but not as Rockpool does' : 'nobody answers'}: is \`url\` right?`,
+    )
   }
 }
 

@@ -4,7 +4,13 @@ import { deriveRows, markTable } from './rows.ts'
 
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 
-const DECLARED: Record<ColumnType, string> = { text: 'TEXT', integer: 'INTEGER', real: 'REAL', boolean: 'BOOLEAN', json: 'TEXT' }
+const DECLARED: Record<ColumnType, string> = {
+  text: 'TEXT',
+  integer: 'INTEGER',
+  real: 'REAL',
+  boolean: 'BOOLEAN',
+  json: 'TEXT',
+}
 
 /** Throws on names that cannot be a table or column and on unknown types. */
 export function checkSchema(schema: Schema): void {
@@ -19,7 +25,8 @@ export function checkSchema(schema: Schema): void {
     for (const [index, on] of Object.entries(indexes)) {
       if (!NAME.test(index)) throw new Error(`Not a usable index name: ${index}`)
       for (const column of on)
-        if (column !== 'id' && !Object.hasOwn(columns, column)) throw new Error(`Index ${index} names ${column}, which ${table} lacks`)
+        if (column !== 'id' && !Object.hasOwn(columns, column))
+          throw new Error(`Index ${index} names ${column}, which ${table} lacks`)
     }
   }
 }
@@ -54,11 +61,17 @@ export function applySchema(db: Sqlite, schema: Schema): void {
 
 function tableScript(name: string, table: TableSchema): string {
   const columns = Object.entries(table.columns)
-  const declared = ['id TEXT PRIMARY KEY NOT NULL', ...columns.map(([column, type]) => `${identifier(column)} ${DECLARED[type]}`)]
+  const declared = [
+    'id TEXT PRIMARY KEY NOT NULL',
+    ...columns.map(([column, type]) => `${identifier(column)} ${DECLARED[type]}`),
+  ]
   const indexes = Object.entries(table.indexes ?? {}).map(
-    ([index, on]) => `CREATE INDEX ${identifier(`${name}_${index}`)} ON ${identifier(name)} (${on.map(identifier).join(', ')});`,
+    ([index, on]) =>
+      `CREATE INDEX ${identifier(`${name}_${index}`)} ON ${identifier(name)} (${on.map(identifier).join(', ')});`,
   )
-  return [`CREATE TABLE ${identifier(name)} (${declared.join(', ')});`, ...indexes, ...triggers(name, columns)].join('\n')
+  return [`CREATE TABLE ${identifier(name)} (${declared.join(', ')});`, ...indexes, ...triggers(name, columns)].join(
+    '\n',
+  )
 }
 
 /**
@@ -72,11 +85,16 @@ function triggers(name: string, columns: [string, ColumnType][]): string[] {
   const value = ([column, type]: [string, ColumnType]): string => {
     const field = `NEW.${identifier(column)}`
     // Booleans travel as true and false, whatever number stands for them here.
-    return type === 'boolean' ? `CASE WHEN ${field} IS NULL THEN 'null' WHEN ${field} THEN 'true' ELSE 'false' END` : `json_quote(${field})`
+    return type === 'boolean'
+      ? `CASE WHEN ${field} IS NULL THEN 'null' WHEN ${field} THEN 'true' ELSE 'false' END`
+      : `json_quote(${field})`
   }
   const all = columns.map((column) => `${literal(column[0])}, json(${value(column)})`).join(', ')
   const changed = columns
-    .map((c) => `SELECT ${literal(c[0])} AS k, ${value(c)} AS v WHERE NEW.${identifier(c[0])} IS NOT OLD.${identifier(c[0])}`)
+    .map(
+      (c) =>
+        `SELECT ${literal(c[0])} AS k, ${value(c)} AS v WHERE NEW.${identifier(c[0])} IS NOT OLD.${identifier(c[0])}`,
+    )
     .join(' UNION ALL ')
   const differs = columns.map(([c]) => `NEW.${identifier(c)} IS NOT OLD.${identifier(c)}`).join(' OR ')
   const capturing = 'EXISTS (SELECT 1 FROM rp_capture)'

@@ -35,7 +35,11 @@ export function mayRun(sql: string): boolean {
 }
 
 export const refused = (cause?: unknown): ProblemError =>
-  new ProblemError('statement', 'this statement is not allowed: only rows of the tables of the schema can be read and written', { cause })
+  new ProblemError(
+    'statement',
+    'this statement is not allowed: only rows of the tables of the schema can be read and written',
+    { cause },
+  )
 
 /**
  * `compiled`: the part of `sql` that SQLite took as the first statement. It ignores the rest, so a second statement
@@ -43,7 +47,8 @@ export const refused = (cause?: unknown): ProblemError =>
  */
 export function checkSingle(sql: string, compiled: string): void {
   const tail = sql.slice(compiled.length)
-  if (blank(tail) < tail.length) throw new ProblemError('statement', 'one statement at a time: what follows the first would not be run')
+  if (blank(tail) < tail.length)
+    throw new ProblemError('statement', 'one statement at a time: what follows the first would not be run')
 }
 
 /** How many characters of the beginning are white space, comments and semicolons. */

@@ -68,7 +68,8 @@ const MIGRATIONS: readonly string[] = [
 export function migrate(db: Sqlite): void {
   transaction(db, () => {
     const version = integer(db.all('PRAGMA user_version')[0]?.user_version)
-    if (version > MIGRATIONS.length) throw new Error(`This database was written by a newer version of the client (${version})`)
+    if (version > MIGRATIONS.length)
+      throw new Error(`This database was written by a newer version of the client (${version})`)
     // A full disk must not keep a file from being opened: nothing is written that is there.
     if (version === MIGRATIONS.length) return
     for (const step of MIGRATIONS.slice(version)) db.exec(step)
@@ -78,7 +79,9 @@ export function migrate(db: Sqlite): void {
   // the user's own write.
   db.exec('DELETE FROM rp_capture')
   // Rows to derive again, as the work list of one transaction.
-  db.exec('CREATE TEMP TABLE IF NOT EXISTS rp_dirty (type TEXT NOT NULL, row_id TEXT NOT NULL, PRIMARY KEY (type, row_id)) WITHOUT ROWID')
+  db.exec(
+    'CREATE TEMP TABLE IF NOT EXISTS rp_dirty (type TEXT NOT NULL, row_id TEXT NOT NULL, PRIMARY KEY (type, row_id)) WITHOUT ROWID',
+  )
 }
 
 export function getText(db: Sqlite, key: string): string | null {
@@ -92,7 +95,10 @@ export function getNumber(db: Sqlite, key: string): number | null {
 }
 
 export function put(db: Sqlite, key: string, value: string | number): void {
-  db.run('INSERT INTO rp_kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value', [key, value])
+  db.run('INSERT INTO rp_kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value', [
+    key,
+    value,
+  ])
 }
 
 /** Names this local database towards the server; made once. */

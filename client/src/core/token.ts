@@ -17,7 +17,9 @@ export interface Identity {
 /** The claims of a JWT. The signature is the server's affair. */
 function claimsOf(token: string): Record<string, unknown> {
   try {
-    const bytes = Uint8Array.from(atob(token.split('.')[1]?.replaceAll('-', '+').replaceAll('_', '/') ?? ''), (c) => c.charCodeAt(0))
+    const bytes = Uint8Array.from(atob(token.split('.')[1]?.replaceAll('-', '+').replaceAll('_', '/') ?? ''), (c) =>
+      c.charCodeAt(0),
+    )
     const claims: unknown = JSON.parse(new TextDecoder().decode(bytes))
     return typeof claims === 'object' && claims !== null ? { ...claims } : {}
   } catch {
@@ -42,7 +44,9 @@ export async function identify({ auth, subject }: Pick<SyncOptions, 'auth' | 'su
     return { token, subject: subject ? subject(claims) : subjectOf(claims) }
   } catch (cause) {
     if (isSignedOut(cause)) throw new ProblemError('signed_out', cause.message, { cause })
-    throw new ProblemError('network', `auth() failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    throw new ProblemError('network', `auth() failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    })
   }
 }
 
@@ -92,4 +96,5 @@ export class Tokens {
   }
 }
 
-const noAnswer = (): ProblemError => new ProblemError('network', `auth() did not answer within ${TOKEN_MS / 1_000} seconds`)
+const noAnswer = (): ProblemError =>
+  new ProblemError('network', `auth() did not answer within ${TOKEN_MS / 1_000} seconds`)

@@ -32,12 +32,20 @@ export class Unsynced {
     const tables = Object.entries(this.#schema.tables)
     this.#empty = tables.flatMap(([table]) => (this.#hasRows(table) ? [] : [table]))
     const columns = tables.flatMap(([table, { columns }]) =>
-      this.#empty.includes(table) ? [] : Object.keys(columns).flatMap((column) => (this.#has(table, column) ? [] : [`${table}.${column}`])),
+      this.#empty.includes(table)
+        ? []
+        : Object.keys(columns).flatMap((column) => (this.#has(table, column) ? [] : [`${table}.${column}`])),
     )
     const news = (names: readonly string[]): string => names.filter((name) => !this.#told.has(name)).join(', ')
     const [missing, empty] = [news(columns), news(this.#empty)]
-    if (missing) console.warn(`rockpool: no row from the server has ${missing}: does a query of the sync config select it, by this name?`)
-    if (empty) console.warn(`rockpool: no row of ${empty} has come from the server: it is empty, or in no query of the sync config`)
+    if (missing)
+      console.warn(
+        `rockpool: no row from the server has ${missing}: does a query of the sync config select it, by this name?`,
+      )
+    if (empty)
+      console.warn(
+        `rockpool: no row of ${empty} has come from the server: it is empty, or in no query of the sync config`,
+      )
     const all = [...columns, ...this.#empty]
     for (const name of all) this.#told.add(name)
     return all
@@ -51,7 +59,9 @@ export class Unsynced {
   #has(table: string, column: string): boolean {
     const rows = `SELECT data FROM rp_ops WHERE type = ? LIMIT ${LOOK_ROWS}`
     return (
-      this.#db.all(`SELECT 1 FROM (${rows}) WHERE json_type(data, ${literal(`$."${column}"`)}) IS NOT NULL LIMIT 1`, [table]).length > 0
+      this.#db.all(`SELECT 1 FROM (${rows}) WHERE json_type(data, ${literal(`$."${column}"`)}) IS NOT NULL LIMIT 1`, [
+        table,
+      ]).length > 0
     )
   }
 }

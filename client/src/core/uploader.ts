@@ -10,7 +10,12 @@ const PASSING = [401, 408, 425, 429]
  * path, a deploy that answers 404. `fetch` follows a redirect of a POST with a GET, so a redirect is an error (2026-11:
  * `redirect: 'error'` in Chromium, Firefox, Safari and Node).
  */
-export async function postTransaction(url: string, body: string, token: string, signal: AbortSignal): Promise<UploadResult> {
+export async function postTransaction(
+  url: string,
+  body: string,
+  token: string,
+  signal: AbortSignal,
+): Promise<UploadResult> {
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json', authorization: `Bearer ${token}` },
@@ -42,14 +47,18 @@ export async function writeCheckpoint(
   const url = `${options.url.replace(/\/+$/, '')}/write-checkpoint2.json?client_id=${encodeURIComponent(clientId)}`
   const response = await fetch(url, { headers: { authorization: `Token ${token}` }, signal })
   if (!response.ok)
-    throw new ProblemError(response.status === 401 ? 'auth' : 'network', `the write checkpoint was answered ${response.status}`)
+    throw new ProblemError(
+      response.status === 401 ? 'auth' : 'network',
+      `the write checkpoint was answered ${response.status}`,
+    )
   const body: { data?: { write_checkpoint?: unknown } } = await response.json()
   const n = Number(body.data?.write_checkpoint)
   if (!Number.isSafeInteger(n) || n <= 0) throw new ProblemError('protocol', 'the server sent no write checkpoint')
   return n
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** The body when it is JSON and says so. */
 async function jsonOf(response: Response): Promise<unknown> {

@@ -115,7 +115,9 @@ export class Uploading {
   async #send(next: { transaction: UploadTransaction; body: string }, signal: AbortSignal): Promise<UploadResult> {
     const { upload, uploadUrl } = this.#with.options
     return this.#withToken(signal, (token, limited) =>
-      upload ? upload(next.transaction, { token, signal: limited }) : postTransaction(uploadUrl ?? '', next.body, token, limited),
+      upload
+        ? upload(next.transaction, { token, signal: limited })
+        : postTransaction(uploadUrl ?? '', next.body, token, limited),
     )
   }
 

@@ -59,4 +59,7 @@ export class User {
 }
 
 export const otherUser = (): ProblemError =>
-  new ProblemError('other_user', 'this local database belongs to another user; nothing of it is shown or sent until it is wiped')
+  new ProblemError(
+    'other_user',
+    'this local database belongs to another user; nothing of it is shown or sent until it is wiped',
+  )

@@ -4,7 +4,12 @@ import type { ProblemError } from './problem.ts'
  * What `work` answers; rejects when `signal` is aborted or the time is over. `work` itself may never end: nobody waits
  * for it then.
  */
-export async function within<T>(work: Promise<T>, milliseconds: number, late: () => ProblemError, signal?: AbortSignal): Promise<T> {
+export async function within<T>(
+  work: Promise<T>,
+  milliseconds: number,
+  late: () => ProblemError,
+  signal?: AbortSignal,
+): Promise<T> {
   // Nobody may be left to hear of it.
   work.catch(() => {})
   signal?.throwIfAborted()

@@ -32,6 +32,9 @@ export class WriteLimits {
   }
 
   #after(milliseconds: number, what: string): ReturnType<typeof setTimeout> {
-    return setTimeout(() => this.#late.reject(new ProblemError('write_limit', `a transaction ${what} and was rolled back`)), milliseconds)
+    return setTimeout(
+      () => this.#late.reject(new ProblemError('write_limit', `a transaction ${what} and was rolled back`)),
+      milliseconds,
+    )
   }
 }

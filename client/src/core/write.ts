@@ -35,7 +35,8 @@ export async function localWrite<T>(
     const id = outbox.beginWrite(db, request)
     const tx: WriteTransaction = {
       execute: (sql, params) => statement(() => ({ changes: execute(sql, params) })),
-      executeBatch: (sql, lists) => statement(() => ({ changes: lists.reduce((sum, params) => sum + execute(sql, params), 0) })),
+      executeBatch: (sql, lists) =>
+        statement(() => ({ changes: lists.reduce((sum, params) => sum + execute(sql, params), 0) })),
       query: <R extends object>(sql: string, params: readonly SqlParam[] = []) =>
         statement(() => db.application.all(sql, bindable(params)) as R[]),
     }

@@ -58,7 +58,8 @@ export class CollectedFile {
 
   write(bytes: Uint8Array, at: number): void {
     const offset = at - this.#start
-    if (this.#length > 0 && (offset < 0 || offset > this.#length || offset + bytes.length > COLLECTED_BYTES)) this.drain()
+    if (this.#length > 0 && (offset < 0 || offset > this.#length || offset + bytes.length > COLLECTED_BYTES))
+      this.drain()
     if (bytes.length > COLLECTED_BYTES) return this.#store(bytes, at)
     if (this.#length === 0) this.#start = at
     this.#bytes ??= new Uint8Array(COLLECTED_BYTES)

@@ -15,7 +15,10 @@ export function nodeSqlite(db: DatabaseSync): Sqlite {
   // Before Node 24.10 there is no authorizer.
   const judges = typeof db.setAuthorizer === 'function'
   let judge: Judge | null = null
-  if (judges) db.setAuthorizer((action, table, column, _, by) => (judge === null || judge.allows(action, table, column, by) ? 0 : 1))
+  if (judges)
+    db.setAuthorizer((action, table, column, _, by) =>
+      judge === null || judge.allows(action, table, column, by) ? 0 : 1,
+    )
 
   function single(sql: string): StatementSync {
     const native = db.prepare(sql)
@@ -85,7 +88,8 @@ function wrap(native: StatementSync): Statement {
   native.setReadBigInts(true)
   return {
     run: (params: Params = []) => Number(native.run(...params.map(widened)).changes),
-    all: (params: Params = []) => (native.all(...params.map(widened)) as unknown as SqlValue[][]).map((row) => row.map(narrowed)),
+    all: (params: Params = []) =>
+      (native.all(...params.map(widened)) as unknown as SqlValue[][]).map((row) => row.map(narrowed)),
   }
 }
 

@@ -56,7 +56,11 @@ export interface OpenOpfsOptions {
  * browsers. Waits for whatever else is in the way. Throws when the file is damaged (`isCorrupt`), and when `signal` is
  * aborted.
  */
-export async function openOpfs(sqlite3: Sqlite3Static, name: string, options: OpenOpfsOptions): Promise<OpfsConnection | null> {
+export async function openOpfs(
+  sqlite3: Sqlite3Static,
+  name: string,
+  options: OpenOpfsOptions,
+): Promise<OpfsConnection | null> {
   const began = performance.now()
   const opened = options.opened || (await hasContent(name))
   for (;;) {
@@ -68,7 +72,8 @@ export async function openOpfs(sqlite3: Sqlite3Static, name: string, options: Op
       const { code, message } = problemOfFile(error)
       if (code === 'storage_blocked' && !opened) return null
       const wait = code === 'storage_busy' ? BUSY_MS : AGAIN_MS
-      if (code !== 'storage_busy' || performance.now() - began > REPORT_MS) options.blocked({ code, message }, Date.now() + wait)
+      if (code !== 'storage_busy' || performance.now() - began > REPORT_MS)
+        options.blocked({ code, message }, Date.now() + wait)
       await sleep(wait, options.signal)
     }
   }
@@ -92,7 +97,8 @@ async function folderOf(create: boolean): Promise<FileSystemDirectoryHandle> {
 }
 
 /** WebKitGTK has none (2.50), and only workers have them. */
-const hasSyncHandles = (file: object): file is { createSyncAccessHandle(): Promise<SyncHandle> } => 'createSyncAccessHandle' in file
+const hasSyncHandles = (file: object): file is { createSyncAccessHandle(): Promise<SyncHandle> } =>
+  'createSyncAccessHandle' in file
 
 /** All of them or none: one that is kept would be in the way of whoever has the others. */
 async function openHandles(name: string): Promise<Handles> {
@@ -178,6 +184,7 @@ const nameOf = (error: unknown): string => (error instanceof Error ? error.name 
 function problemOfFile(error: unknown): SyncProblem {
   const message = error instanceof Error ? error.message : String(error)
   if (nameOf(error) === 'NoModificationAllowedError') return { code: 'storage_busy', message }
-  if (nameOf(error) === 'QuotaExceededError' || sqliteCode(error) === SQLITE_FULL) return { code: 'storage_full', message }
+  if (nameOf(error) === 'QuotaExceededError' || sqliteCode(error) === SQLITE_FULL)
+    return { code: 'storage_full', message }
   return { code: 'storage_blocked', message }
 }

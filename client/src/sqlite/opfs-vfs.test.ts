@@ -54,7 +54,10 @@ const values = (db: Database, sql: string): unknown[] => db.selectValues(sql)
 function commit({ db }: Opened, n: number): void {
   db.exec('BEGIN')
   try {
-    db.exec({ sql: 'INSERT INTO t VALUES (?, ?)', bind: [n, String.fromCharCode(97 + (n % 26)).repeat(n % 13 === 7 ? 300_000 : 9_000)] })
+    db.exec({
+      sql: 'INSERT INTO t VALUES (?, ?)',
+      bind: [n, String.fromCharCode(97 + (n % 26)).repeat(n % 13 === 7 ? 300_000 : 9_000)],
+    })
     if (n % 13 === 7) db.exec({ sql: 'UPDATE t SET filling = filling || n WHERE n >= ?', bind: [n - 3] })
     if (n % 5 === 4) db.exec({ sql: 'DELETE FROM t WHERE n = ?', bind: [n - 2] })
     db.exec('COMMIT')
@@ -234,7 +237,9 @@ describe('a full disk', () => {
   test('and so it does while pages of a download are in the WAL alone', () => {
     const disk = new TestDisk()
     const opened = open(disk)
-    opened.db.exec('PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -16384; CREATE TABLE w (n INTEGER PRIMARY KEY, filling TEXT)')
+    opened.db.exec(
+      'PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -16384; CREATE TABLE w (n INTEGER PRIMARY KEY, filling TEXT)',
+    )
     for (let n = 0; n < 14; n++) {
       opened.files.reserve(Number(opened.db.selectValue('PRAGMA page_count')) * 8_192 + (STEP_BYTES >> 1), WAL_BYTES)
       opened.db.exec({ sql: 'INSERT INTO t VALUES (?, ?)', bind: [n, 'd'.repeat(STEP_BYTES >> 1)] })
@@ -264,7 +269,8 @@ describe('a full disk', () => {
     opened.files.reserve(0, WAL_BYTES)
     disk.quota = disk.size + (STEP_BYTES >> 1)
     const { size } = disk
-    for (let n = 0; n < 400 && disk.size === size; n++) opened.db.exec({ sql: 'INSERT INTO t VALUES (?, ?)', bind: [n, 'f'.repeat(9_000)] })
+    for (let n = 0; n < 400 && disk.size === size; n++)
+      opened.db.exec({ sql: 'INSERT INTO t VALUES (?, ?)', bind: [n, 'f'.repeat(9_000)] })
     expect(opened.db.selectArray('PRAGMA wal_checkpoint(RESTART)')?.[0]).toBe(0)
     expect(disk.size).toBeGreaterThan(size)
     opened.close()
@@ -275,7 +281,9 @@ describe('a full disk', () => {
     const opened = open(disk)
     opened.db.exec('PRAGMA cache_size = -16384')
     disk.quota = disk.size
-    expect(() => opened.db.exec({ sql: 'INSERT INTO t VALUES (1, ?)', bind: ['f'.repeat(3 << 20)] })).toThrow('SQLITE_FULL')
+    expect(() => opened.db.exec({ sql: 'INSERT INTO t VALUES (1, ?)', bind: ['f'.repeat(3 << 20)] })).toThrow(
+      'SQLITE_FULL',
+    )
     expect(opened.vfs.error?.name).toBe('QuotaExceededError')
     expect(opened.files.broken).toBeNull()
     disk.quota = Infinity

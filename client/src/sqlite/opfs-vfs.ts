@@ -44,7 +44,8 @@ export function installOpfsVfs({ capi, wasm, vfs }: Sqlite3Static, files: Databa
     const asked = wasm.cstrToJs(zName)
     return asked?.startsWith(path) === true ? ENDS[asked.slice(path.length)] : undefined
   }
-  const bytes = (pointer: WasmPointer, length: number): Uint8Array => wasm.heap8u().subarray(Number(pointer), Number(pointer) + length)
+  const bytes = (pointer: WasmPointer, length: number): Uint8Array =>
+    wasm.heap8u().subarray(Number(pointer), Number(pointer) + length)
 
   /** Runs a call of SQLite. Whatever it throws becomes `code`, or says that there is no space. */
   function attempt<Code extends number>(code: Code, work: () => void): 0 | Code | typeof capi.SQLITE_FULL {
@@ -77,7 +78,8 @@ export function installOpfsVfs({ capi, wasm, vfs }: Sqlite3Static, files: Databa
         },
         xWrite: (file, from, length, at) =>
           attempt(capi.SQLITE_IOERR_WRITE, () => files.write(kindOf(file), bytes(from, length), Number(at))),
-        xTruncate: (file, size) => attempt(capi.SQLITE_IOERR_TRUNCATE, () => files.truncate(kindOf(file), Number(size))),
+        xTruncate: (file, size) =>
+          attempt(capi.SQLITE_IOERR_TRUNCATE, () => files.truncate(kindOf(file), Number(size))),
         xSync: (file) => attempt(capi.SQLITE_IOERR_FSYNC, () => files.sync(kindOf(file))),
         xFileSize: (file, size) =>
           attempt(capi.SQLITE_IOERR_FSTAT, () => {
@@ -94,7 +96,8 @@ export function installOpfsVfs({ capi, wasm, vfs }: Sqlite3Static, files: Databa
         xSectorSize: () => SECTOR_BYTES as number as 0,
         // A write that is cut short damages nothing around it. Without this SQLite pads a transaction with copies of
         // its last frame.
-        xDeviceCharacteristics: () => (capi.SQLITE_IOCAP_POWERSAFE_OVERWRITE | capi.SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN) as 0,
+        xDeviceCharacteristics: () =>
+          (capi.SQLITE_IOCAP_POWERSAFE_OVERWRITE | capi.SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN) as 0,
       },
     },
   })
@@ -116,7 +119,8 @@ export function installOpfsVfs({ capi, wasm, vfs }: Sqlite3Static, files: Databa
         xOpen: (_, zName, file, flags, outFlags) =>
           attempt(capi.SQLITE_CANTOPEN, () => {
             const kind = zName === 0 ? undefined : kindOfPath(zName)
-            if (kind === undefined) throw new Error(`there is no place for ${zName === 0 ? 'a temporary file' : wasm.cstrToJs(zName)}`)
+            if (kind === undefined)
+              throw new Error(`there is no place for ${zName === 0 ? 'a temporary file' : wasm.cstrToJs(zName)}`)
             opened.set(file, kind)
             const opening = new capi.sqlite3_file(file)
             opening.$pMethods = io.pointer
@@ -133,7 +137,8 @@ export function installOpfsVfs({ capi, wasm, vfs }: Sqlite3Static, files: Databa
             const kind = kindOfPath(zName)
             wasm.poke32(result, kind !== undefined && files.exists(kind) ? 1 : 0)
           }),
-        xFullPathname: (_, zName, length, out) => (wasm.cstrncpy(out, zName, length) < length ? 0 : capi.SQLITE_CANTOPEN),
+        xFullPathname: (_, zName, length, out) =>
+          wasm.cstrncpy(out, zName, length) < length ? 0 : capi.SQLITE_CANTOPEN,
         // Only this thread has the file, so there is nothing that would pass while it sleeps.
         xSleep: () => 0,
         xCurrentTime: (_, out) => {

@@ -171,12 +171,18 @@ describe.each(CONNECTIONS)('%s', (_, open) => {
     db.exec('CREATE TABLE t (a, b, c); CREATE TABLE u (id, x); CREATE INDEX i ON t (b)')
     const of = (sql: string): unknown => {
       const { isReadOnly, sources } = db.prepareForApplication(sql)
-      return [isReadOnly, Object.fromEntries([...(sources ?? [])].map(([table, columns]) => [table, columns && [...columns].sort()]))]
+      return [
+        isReadOnly,
+        Object.fromEntries([...(sources ?? [])].map(([table, columns]) => [table, columns && [...columns].sort()])),
+      ]
     }
     expect(of('SELECT a FROM t WHERE b > 1')).toEqual([true, { t: ['a', 'b'] }])
     expect(of('SELECT count(*) FROM t')).toEqual([true, { t: null }])
     expect(of('SELECT rowid, a FROM t')).toEqual([true, { t: null }])
-    expect(of('WITH x AS (SELECT id FROM u) SELECT a FROM t WHERE c IN (SELECT id FROM x)')).toEqual([true, { t: ['a', 'c'], u: ['id'] }])
+    expect(of('WITH x AS (SELECT id FROM u) SELECT a FROM t WHERE c IN (SELECT id FROM x)')).toEqual([
+      true,
+      { t: ['a', 'c'], u: ['id'] },
+    ])
     expect(of('UPDATE t SET a = 1 WHERE b = 2')).toEqual([false, { t: ['b'] }])
     expect(of('INSERT INTO t (a) SELECT x FROM u')).toEqual([false, { u: ['x'] }])
     db.close()

@@ -51,7 +51,11 @@ const isLate = (how: Refusal | null): boolean => how === 'late' || how === 'twic
 const KINDS: readonly FileKind[] = ['database', 'wal', 'journal']
 
 export class TestDisk {
-  readonly #files: Record<FileKind, TestFile> = { database: new TestFile(), wal: new TestFile(), journal: new TestFile() }
+  readonly #files: Record<FileKind, TestFile> = {
+    database: new TestFile(),
+    wal: new TestFile(),
+    journal: new TestFile(),
+  }
   /** Power may be lost: what is flushed is kept apart. */
   readonly #cuts: boolean
   /** Bytes of all files. */
@@ -160,7 +164,8 @@ export class TestDisk {
     this.calls[kind]++
     if (this.refuse === null || number < this.refuse.call) return null
     const { how } = this.refuse
-    if (number > this.refuse.call) return how === 'dead' || (how === 'twice' && number === this.refuse.call + 1) ? 'quota' : null
+    if (number > this.refuse.call)
+      return how === 'dead' || (how === 'twice' && number === this.refuse.call + 1) ? 'quota' : null
     this.refused = kind
     return how
   }

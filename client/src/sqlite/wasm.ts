@@ -56,7 +56,10 @@ export class WasmSqliteError extends Error {
  * SQLite's wasm build as the core wants it. `path` and `vfs` as `sqlite3_open_v2` wants them; `beginning`: what the
  * connection begins with.
  */
-export function wasmSqlite({ capi, wasm }: Sqlite3Static, options: { path: string; vfs?: string; beginning?: string }): Sqlite {
+export function wasmSqlite(
+  { capi, wasm }: Sqlite3Static,
+  options: { path: string; vfs?: string; beginning?: string },
+): Sqlite {
   const raw = wasm.exports as unknown as Raw
   const encoder = new TextEncoder()
   const decoder = new TextDecoder()
@@ -281,7 +284,19 @@ export function wasmSqlite({ capi, wasm }: Sqlite3Static, options: { path: strin
     define(name, call) {
       const flags = capi.SQLITE_UTF8 | capi.SQLITE_DETERMINISTIC
       const answer = (_: WasmPointer, value: SqlValue): SqlValue => call(value)
-      check(capi.sqlite3_create_function_v2(db, name, 1, flags as never, 0 as never, answer as never, 0 as never, 0 as never, 0 as never))
+      check(
+        capi.sqlite3_create_function_v2(
+          db,
+          name,
+          1,
+          flags as never,
+          0 as never,
+          answer as never,
+          0 as never,
+          0 as never,
+          0 as never,
+        ),
+      )
     },
     close() {
       own.clear()

@@ -171,7 +171,10 @@ export class Committer {
     this.#storeBatch({ batch, position, partial: null, incomplete: new Map() }, { plan, switched })
   }
 
-  #storeBatch({ batch, position, partial, incomplete }: ToCommit, to: { plan: string; switched: () => void } | null): void {
+  #storeBatch(
+    { batch, position, partial, incomplete }: ToCommit,
+    to: { plan: string; switched: () => void } | null,
+  ): void {
     faultPoint('batch.store')
     const { state, rows, buckets, tables, outbox, fences } = this.#store
     const stored = this.#store.atomically(() => {
@@ -260,7 +263,13 @@ export class Committer {
     const kept = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH && fences.all.length === 0
     const named = kept ? { previous: commit.previous, parts: frames } : null
     const published = this.#ports.watchers.notifiedTo
-    const after = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo, published })
+    const after = afterCommit(before, {
+      committed: commit.checkpoint,
+      plan: commit.plan,
+      named,
+      batch: commit.upTo,
+      published,
+    })
     this.#store.atomically(() => {
       state.set('commit', after)
       faultPoint('commit.state')
@@ -342,7 +351,8 @@ export class Committer {
     // A stored part of a transaction may have completed a row that lacked a value before it, without an op for which
     // its commit would wait.
     if (state.get('decode').partial !== null) return
-    if ((!wasComparing && !isComparing(before)) || store.isDoubtful || tables.lacks((names) => store.isServed(names))) return
+    if ((!wasComparing && !isComparing(before)) || store.isDoubtful || tables.lacks((names) => store.isServed(names)))
+      return
     if (wasComparing && (store.planStored !== null || !tables.copying)) state.set('comparing', false)
     if (!isComparing(before)) return
     const after = compared(before, state.get('decode').counter)
@@ -358,7 +368,15 @@ export class Committer {
   status(): Pick<ReplicatorStatus, 'checkpoint' | 'plan' | 'comparing' | 'pendingBatches'> & CommitterLoad {
     const { size, length, peakLength } = this.#pipeline
     const { checkpoint, plan } = this.#store.serving
-    return { checkpoint, plan, comparing: this.#comparing, pendingBatches: size, sending: length, peakSending: peakLength, ...this.#stored }
+    return {
+      checkpoint,
+      plan,
+      comparing: this.#comparing,
+      pendingBatches: size,
+      sending: length,
+      peakSending: peakLength,
+      ...this.#stored,
+    }
   }
 
   /** The progress of the comparison that clients wait for, for people. */

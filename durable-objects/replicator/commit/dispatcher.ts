@@ -117,7 +117,11 @@ export class Dispatcher {
   }
 
   /** Returns the state of the bucket after the append, or null when the append is no longer wanted. */
-  async append(bucket: string, append: StoredAppend, { committed, wanted, unanswered }: Sending): Promise<BucketState | null> {
+  async append(
+    bucket: string,
+    append: StoredAppend,
+    { committed, wanted, unanswered }: Sending,
+  ): Promise<BucketState | null> {
     const { send, deadlineMs, failed: tell } = this.#ports
     let state: BucketState | null = { count: 0, checksum: 0, last: 0 }
     let late = false

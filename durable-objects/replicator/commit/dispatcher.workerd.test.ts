@@ -18,7 +18,8 @@ test('ops of one batch for one bucket that exceed one call are sent in several c
   const failing: unknown[] = []
   await runInDurableObject(env.REPLICATOR.getByName('large-append'), async () => {
     const dispatcher = new Dispatcher({
-      send: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName('large-append', bucket)).append(request),
+      send: async (bucket, request) =>
+        env.BUCKET.getByName(await bucketObjectName('large-append', bucket)).append(request),
       deadlineMs: 30_000,
       failed: (each) => failing.push(each),
     })

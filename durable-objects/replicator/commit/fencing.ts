@@ -137,7 +137,8 @@ export class Fencing {
     const ask = async () => {
       const fence = silent()
       if (fence) await append(buckets.name(bucket), probeOf(fence))
-      if (fence && fence.barrier !== (silent() ?? fence).barrier) throw new Error('more was sent to the bucket after the probe')
+      if (fence && fence.barrier !== (silent() ?? fence).barrier)
+        throw new Error('more was sent to the bucket after the probe')
     }
     untilAnswered(ask, { ...PROBE, wanted: () => silent() !== null })
       .then(() => {

@@ -22,7 +22,10 @@ function run(milliseconds: number, doneAt: (now: number) => number) {
 test('progress is announced in hundredths, at most every few seconds', () => {
   // Nearly nothing for 50 s, then 5 % in 5 s.
   const { told, asked } = run(99_900, (now) => (now < 50_000 ? now / 5_000_000 : Math.round(now / 1_000) / 100))
-  expect(told).toEqual([[0, 0], ...Array.from({ length: 11 }, (_, n) => [50_000 + n * FRACTION_MS, rounded(0.5 + n * 0.05 + 1e-9)])])
+  expect(told).toEqual([
+    [0, 0],
+    ...Array.from({ length: 11 }, (_, n) => [50_000 + n * FRACTION_MS, rounded(0.5 + n * 0.05 + 1e-9)]),
+  ])
   expect(asked()).toBe(1 + 100_000 / FRACTION_MS)
 })
 

@@ -14,7 +14,13 @@ const at = (committed: number, more: Partial<State['commit']> = {}): State['comm
   ...more,
 })
 const commit = (before: State['commit'], committed: number, plan = 'p') =>
-  afterCommit(before, { committed, plan, named: { previous: before.committed, parts: ['m'] }, batch: 2, published: null })
+  afterCommit(before, {
+    committed,
+    plan,
+    named: { previous: before.committed, parts: ['m'] },
+    batch: 2,
+    published: null,
+  })
 
 test('without a hold, a commit is served and announced by its notice', () => {
   const next = commit(at(4), 7, 'q')
@@ -32,7 +38,13 @@ test('from the beginning of a comparison no commit of any plan is served, and th
     { checkpoint: 4, plan: 'p' },
     { checkpoint: 4, plan: 'p' },
   ])
-  expect([next.committed, next.plan, next.named, tellingOf(begun, next), isComparing(next)]).toEqual([7, 'q', NOTICE, null, true])
+  expect([next.committed, next.plan, next.named, tellingOf(begun, next), isComparing(next)]).toEqual([
+    7,
+    'q',
+    NOTICE,
+    null,
+    true,
+  ])
 })
 
 test('after the comparison, the commit of everything stored by then is served, and announced by a gap', () => {
@@ -52,5 +64,8 @@ test('it is served at once when everything is already committed', () => {
 
 test('a comparison that begins before that commit continues to serve the earlier checkpoint, and keeps its time', () => {
   const again = held(compared(commit(held(at(4), 't'), 7), 9), 'later')
-  expect([again.hold, servedOf(commit(again, 12)).checkpoint]).toEqual([{ checkpoint: 4, plan: 'p', since: 't', until: null }, 4])
+  expect([again.hold, servedOf(commit(again, 12)).checkpoint]).toEqual([
+    { checkpoint: 4, plan: 'p', since: 't', until: null },
+    4,
+  ])
 })

@@ -24,7 +24,9 @@ export const noticeFrames = (commit: Commit, fenced: readonly string[] = [], par
 
 /** Returns the names that the frames of a notice use for its buckets, see `frameName`. */
 export const namesIn = (frames: readonly string[]): Set<string> =>
-  new Set(frames.flatMap((text) => (JSON.parse(text) as { buckets?: NoticeBucket[] }).buckets?.map(([name]) => name) ?? []))
+  new Set(
+    frames.flatMap((text) => (JSON.parse(text) as { buckets?: NoticeBucket[] }).buckets?.map(([name]) => name) ?? []),
+  )
 
 /** Returns the frames for a relay of version 1, without ops: such a relay would match them by the hash alone. */
 export const hashedFrames = (commit: Commit): string[] =>
@@ -73,10 +75,16 @@ function framesOf(
 /**
  * Returns a gap. `fenced` has whole names. `comparing` is as in `ReplicatorFrame`, or null when nothing is compared.
  */
-export function gapFrame(checkpoint: number, plan: string | null, fenced: readonly string[] = [], comparing: number | null = null): string {
+export function gapFrame(
+  checkpoint: number,
+  plan: string | null,
+  fenced: readonly string[] = [],
+  comparing: number | null = null,
+): string {
   const more = { ...fencedOf(fenced), ...(comparing !== null && { comparing }) }
   const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan, form: 'name', ...more }
   return JSON.stringify(frame)
 }
 
-const fencedOf = (names: readonly string[]): Pick<ReplicatorFrame, 'fenced'> => (names.length === 0 ? {} : { fenced: names.map(frameName) })
+const fencedOf = (names: readonly string[]): Pick<ReplicatorFrame, 'fenced'> =>
+  names.length === 0 ? {} : { fenced: names.map(frameName) }

@@ -119,12 +119,16 @@ describe('the pipeline', () => {
   test('large ops are not in the notice, and a large notice is sent in numbered parts', () => {
     const { pipeline } = setUp()
     const { outbox: box } = outbox()
-    const appends = new Map(Array.from({ length: 9_000 }, (_, i) => [i + 1, append(i + 1, i === 0 ? 'x'.repeat(20_000) : 'y')]))
+    const appends = new Map(
+      Array.from({ length: 9_000 }, (_, i) => [i + 1, append(i + 1, i === 0 ? 'x'.repeat(20_000) : 'y')]),
+    )
     pipeline.dispatch(box.add({ last: 9_000, final: true, plan: null, decode, appends }))
     for (const bucket of appends.keys()) pipeline.answered(bucket, state(bucket))
     const commit = pipeline.commit(0)
     expect(commit?.buckets?.[0]?.[4]).toBeNull()
-    const frames = commit ? noticeFrames(commit).map((text): { part: number; parts: number; buckets: unknown[] } => JSON.parse(text)) : []
+    const frames = commit
+      ? noticeFrames(commit).map((text): { part: number; parts: number; buckets: unknown[] } => JSON.parse(text))
+      : []
     expect(frames.length).toBeGreaterThan(1)
     expect(frames.map((frame) => [frame.part, frame.parts])).toEqual(frames.map((_, i) => [i + 1, frames.length]))
     expect(frames.reduce((sum, frame) => sum + frame.buckets.length, 0)).toBe(9_000)
@@ -158,7 +162,9 @@ describe('a large transaction', () => {
     pipeline.recover(0, newest, 0)
     expect([reads, pipeline.unanswered, pipeline.size, pipeline.openGroup]).toEqual([[1, 2], 5, 5, false])
     // One that is stored meanwhile waits for its turn.
-    pipeline.dispatch(box.add({ last: 30_001, final: true, plan: 'q', decode, appends: new Map([[1, append(30_001, 'x')]]) }))
+    pipeline.dispatch(
+      box.add({ last: 30_001, final: true, plan: 'q', decode, appends: new Map([[1, append(30_001, 'x')]]) }),
+    )
     expect([reads, pipeline.unanswered, pipeline.size]).toEqual([[1, 2], 6, 6])
     for (let each = sent.shift(); each; each = sent.shift()) pipeline.answered(each.bucket, state(each.last))
     expect(reads).toEqual([1, 2, 3, 4, 5, 6])
@@ -217,7 +223,13 @@ describe('the outbox', () => {
     const { outbox: box, db } = outbox()
     const texts = Array.from({ length: 40 }, (_, i) => `{"op_id":"${i + 1}","x":"${'🌊ü'.repeat(9_000)}"}`)
     const stored = [
-      box.add({ last: 20, final: false, plan: null, decode, appends: new Map([[7, append(1, ...texts.slice(0, 20))]]) }),
+      box.add({
+        last: 20,
+        final: false,
+        plan: null,
+        decode,
+        appends: new Map([[7, append(1, ...texts.slice(0, 20))]]),
+      }),
       box.add({
         last: 40,
         final: true,
@@ -236,7 +248,15 @@ describe('the outbox', () => {
     expect(plain(recovered(new Outbox(db, dropped)))).toEqual(plain(stored.slice(1)))
     // What was dropped is written over, and what was not is not.
     const after = new Outbox(db, dropped)
-    stored.push(after.add({ last: 41, final: true, plan: 'p', decode, appends: new Map([[7, append(41, 'x'.repeat(1_200_000))]]) }))
+    stored.push(
+      after.add({
+        last: 41,
+        final: true,
+        plan: 'p',
+        decode,
+        appends: new Map([[7, append(41, 'x'.repeat(1_200_000))]]),
+      }),
+    )
     expect(plain(recovered(new Outbox(db, dropped)))).toEqual(plain(stored.slice(1)))
   })
 
@@ -247,7 +267,13 @@ describe('the outbox', () => {
     const text = `${JSON.stringify({ last: 3, final: false, plan: 'p', decode, appends })}\n${bodies.join('')}`
     const slots = [5, 40, 17, 1]
     for (const [part, slot] of slots.entries()) {
-      db.run('INSERT INTO outbox_slots VALUES (?, ?, ?, ?)', slot, 8, part, text.slice(part * 500_000, (part + 1) * 500_000))
+      db.run(
+        'INSERT INTO outbox_slots VALUES (?, ?, ?, ?)',
+        slot,
+        8,
+        part,
+        text.slice(part * 500_000, (part + 1) * 500_000),
+      )
     }
     db.run('INSERT INTO outbox_slots VALUES (2, 7, 0, ?)', 'committed long ago')
     const box = new Outbox(db, 7)

@@ -225,7 +225,8 @@ export class Pipeline {
   }
 
   #fill(): void {
-    while (this.#newest !== null && this.#loaded < this.#newest.id && this.#hasRoom) this.#load(this.#ports.read(this.#loaded + 1))
+    while (this.#newest !== null && this.#loaded < this.#newest.id && this.#hasRoom)
+      this.#load(this.#ports.read(this.#loaded + 1))
   }
 
   #load(batch: StoredBatch): void {
@@ -284,9 +285,14 @@ function join(a: Group, b: Group, most: number): Group {
   let inline = a.inline
   for (const [bucket, { state, ops, length }] of b.noticed) {
     const before = noticed.get(bucket) ?? { ops: [], length: 0 }
-    const few = before.ops !== null && ops !== null && before.length + length <= INLINE_BUCKET && inline + length <= INLINE_NOTICE
+    const few =
+      before.ops !== null && ops !== null && before.length + length <= INLINE_BUCKET && inline + length <= INLINE_NOTICE
     if (few) inline += length
-    noticed.set(bucket, { state, ops: few ? [...(before.ops ?? []), ...(ops ?? [])] : null, length: before.length + length })
+    noticed.set(bucket, {
+      state,
+      ops: few ? [...(before.ops ?? []), ...(ops ?? [])] : null,
+      length: before.length + length,
+    })
   }
   return { ...b, noticed: noticed.size > most ? null : noticed, inline }
 }

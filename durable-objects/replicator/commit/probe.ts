@@ -12,6 +12,13 @@ const SUBKEY = 'fence'
  */
 export function probeOf({ barrier, served }: Pick<Fence, 'barrier' | 'served'>): AppendRequest {
   const checksum = removeChecksum(SUBKEY)
-  const body = opText(barrier, { op: 'REMOVE', objectType: 'rockpool', objectId: SUBKEY, subkey: SUBKEY, checksum, data: null })
+  const body = opText(barrier, {
+    op: 'REMOVE',
+    objectType: 'rockpool',
+    objectId: SUBKEY,
+    subkey: SUBKEY,
+    checksum,
+    data: null,
+  })
   return { v: MESSAGE_VERSION, first: barrier, last: barrier, count: 1, checksum, body, committed: served }
 }

@@ -7,7 +7,12 @@ import { answered, callDeadline } from '../../shared/retry.ts'
 import type { RelayConnection, RelayLink } from './relay-link.ts'
 
 /** Makes one attempt to open a socket. Returns null when the relay has no streams and refuses it. */
-export async function connectRelay(env: Environment, tenant: Placed, relay: string, serial: number): Promise<RelayConnection | null> {
+export async function connectRelay(
+  env: Environment,
+  tenant: Placed,
+  relay: string,
+  serial: number,
+): Promise<RelayConnection | null> {
   await asyncFaultPoint('open.begin')
   const response = await relayStub(env, tenant, relay).fetch(`https://relay/replicator?serial=${serial}`, {
     headers: { upgrade: 'websocket' },

@@ -48,7 +48,8 @@ export class RelaySockets {
 
   constructor(ports: RelaySocketsPorts) {
     this.#ports = ports
-    for (const row of ports.store.db.all('SELECT name, serial FROM relays')) this.#serials.set(String(row.name), Number(row.serial))
+    for (const row of ports.store.db.all('SELECT name, serial FROM relays'))
+      this.#serials.set(String(row.name), Number(row.serial))
   }
 
   /** The names of the attached relays, which make a tenant live. */
@@ -63,7 +64,11 @@ export class RelaySockets {
   attach(relay: string): void {
     const { store } = this.#ports
     const serial = store.nextSerial()
-    store.db.run('INSERT INTO relays VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET serial = excluded.serial', relay, serial)
+    store.db.run(
+      'INSERT INTO relays VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET serial = excluded.serial',
+      relay,
+      serial,
+    )
     this.#serials.set(relay, serial)
     this.keepOpen(relay)
   }

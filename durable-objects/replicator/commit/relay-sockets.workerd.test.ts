@@ -59,7 +59,12 @@ test('a relay of version 1 is sent hashes without ops, and a gap as greeting; on
   await runInDurableObject(env.REPLICATOR.getByName('relays'), async (_, { storage }) => {
     const store = new Store(durableDatabase(storage), { reset: () => {} })
     const { state } = store
-    state.set('commit', { ...state.get('commit'), committed: 6, plan: 'p', named: { previous: 5, parts: noticeFrames(commit) } })
+    state.set('commit', {
+      ...state.get('commit'),
+      committed: 6,
+      plan: 'p',
+      named: { previous: 5, parts: noticeFrames(commit) },
+    })
     const relays = new RelaySockets({
       store,
       clock: CLOCK,
@@ -68,10 +73,15 @@ test('a relay of version 1 is sent hashes without ops, and a gap as greeting; on
     })
     for (const relay of ['default/forms/0', 'default/forms/1']) relays.attach(relay)
     await vi.waitUntil(() => received.old?.length === 1 && received.new?.length === 1, 10_000)
-    relays.notice(noticeFrames({ ...commit, previous: 6, checkpoint: 7 }), () => hashedFrames({ ...commit, previous: 6, checkpoint: 7 }))
+    relays.notice(noticeFrames({ ...commit, previous: 6, checkpoint: 7 }), () =>
+      hashedFrames({ ...commit, previous: 6, checkpoint: 7 }),
+    )
     await vi.waitUntil(() => received.old?.length === 2 && received.new?.length === 2, 10_000)
   })
-  expect(received.old).toMatchObject([{ type: 'gap' }, { type: 'notice', buckets: [[hashName('its name'), 2, 7, 6, null]] }])
+  expect(received.old).toMatchObject([
+    { type: 'gap' },
+    { type: 'notice', buckets: [[hashName('its name'), 2, 7, 6, null]] },
+  ])
   expect(received.old?.[1]).not.toHaveProperty('form')
   expect(received.new).toMatchObject([
     { type: 'notice', checkpoint: 6, form: 'name', buckets: [['its name', 2, 7, 6, 'ops']] },

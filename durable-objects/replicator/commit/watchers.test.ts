@@ -11,7 +11,12 @@ import { Watchers } from './watchers.ts'
 function setting() {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
-  const calls: { bucket: string; checkpoint: number; resolve: (answer: PublishAnswer) => void; reject: (error: Error) => void }[] = []
+  const calls: {
+    bucket: string
+    checkpoint: number
+    resolve: (answer: PublishAnswer) => void
+    reject: (error: Error) => void
+  }[] = []
   const serving: Serving = { checkpoint: 1, plan: 'p' }
   const fenced = new Set<string>()
   let serial = 0
@@ -183,7 +188,10 @@ test('a bucket that nobody follows is forgotten, unless a stream was opened sinc
 })
 
 test('buckets are distinguished by name, also two with the same old hash: each is notified of its own commits', async () => {
-  const [alice, mallory] = ['abcdef0123456789abcdef0123456789.a1b2c3#mine|0["alice"]', 'mailbox.a1b2c3#["mallory","蛺徘嚂黧귂油͔ṑ"]']
+  const [alice, mallory] = [
+    'abcdef0123456789abcdef0123456789.a1b2c3#mine|0["alice"]',
+    'mailbox.a1b2c3#["mallory","蛺徘嚂黧귂油͔ṑ"]',
+  ]
   expect(hashName(mallory)).toBe(hashName(alice))
   const { start, calls, serving } = setting()
   const watchers = start()

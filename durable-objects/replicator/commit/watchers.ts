@@ -48,7 +48,8 @@ export class Watchers {
 
   constructor(ports: WatcherPorts) {
     this.#ports = ports
-    for (const row of ports.db.all('SELECT bucket, serial FROM watchers')) this.#serials.set(String(row.bucket), Number(row.serial))
+    for (const row of ports.db.all('SELECT bucket, serial FROM watchers'))
+      this.#serials.set(String(row.bucket), Number(row.serial))
   }
 
   get size(): number {
@@ -63,7 +64,11 @@ export class Watchers {
   /** Registers a bucket, and returns what is served. Writes one row. */
   watch(bucket: string): Serving {
     const serial = this.#ports.nextSerial()
-    this.#ports.db.run('INSERT INTO watchers VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET serial = excluded.serial', bucket, serial)
+    this.#ports.db.run(
+      'INSERT INTO watchers VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET serial = excluded.serial',
+      bucket,
+      serial,
+    )
     this.#serials.set(bucket, serial)
     return this.#ports.serving()
   }
@@ -73,7 +78,8 @@ export class Watchers {
     const serving = this.#ports.serving()
     const samePlan = published?.plan === serving.plan
     if (published && samePlan && published.checkpoint >= serving.checkpoint) return this.#reached(serving)
-    if (!published || !samePlan || named === null || named.previous > published.checkpoint) return this.committed(null, serving)
+    if (!published || !samePlan || named === null || named.previous > published.checkpoint)
+      return this.committed(null, serving)
     const names = namesIn(named.parts)
     this.committed(
       [...this.#serials.keys()].filter((bucket) => names.has(frameName(bucket))),

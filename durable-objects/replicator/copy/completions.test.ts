@@ -10,7 +10,10 @@ function sent(values: Values): SentValues {
   return { values: new Map(there), whole: there.length === NAMES.length }
 }
 /** A read that sees all transactions up to this one, but for some. */
-const viewAt = (upTo: bigint, ...not: bigint[]) => ({ sees: (tx: bigint) => tx <= upTo && !not.includes(tx), seesAllUpTo: () => false })
+const viewAt = (upTo: bigint, ...not: bigint[]) => ({
+  sees: (tx: bigint) => tx <= upTo && !not.includes(tx),
+  seesAllUpTo: () => false,
+})
 /** The row that was read, as it is now. */
 function completed(completions: Completions, view = viewAt(7n)): Values | null {
   const newer = completions.newer(row, view)

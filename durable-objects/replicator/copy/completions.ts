@@ -89,6 +89,7 @@ const idOf = ({ table, key }: RowKey): string => `${table.number} ${key}`
 
 function lengthOf(key: string, values: Values): number {
   let length = key.length
-  if (typeof values !== 'string') for (const value of values.values()) length += typeof value === 'string' ? value.length : 1
+  if (typeof values !== 'string')
+    for (const value of values.values()) length += typeof value === 'string' ? value.length : 1
   return length
 }

@@ -13,7 +13,13 @@ import type { CopyWork } from './copy-work.ts'
 import { RANGE_KEYS } from './placed-rows.ts'
 import { storeRows } from './store-rows.ts'
 
-const column = { name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base', name: 'text' } } as const
+const column = {
+  name: 'id',
+  typeOid: 25,
+  typeName: 'text',
+  notNull: true,
+  type: { oid: 25, kind: 'base', name: 'text' },
+} as const
 const name = { schema: 'public', name: 'docs' }
 const catalog: CatalogTable = {
   oid: 7,
@@ -41,7 +47,10 @@ interface Others {
  * A source whose statements answer, or fail with, what the test says, one after the other; and what a copier makes of
  * it.
  */
-function reading(answers: (readonly unknown[][] | Error)[], { tables = [table], range = () => [], batch: batched }: Others = {}) {
+function reading(
+  answers: (readonly unknown[][] | Error)[],
+  { tables = [table], range = () => [], batch: batched }: Others = {},
+) {
   const statements: string[] = []
   const waits: (string | null)[] = []
   let copy: CopyState = newCopy(false)
@@ -124,8 +133,13 @@ test('a chunk that was cut continues between two rows of a block, also in the ne
 })
 
 test('a table without a key that was large and is small: the rows that we have are in memory in limited parts', async () => {
-  const keyless: FollowedTable = { ...table, source: new PostgresTable({ ...catalog, key: [], keyEquals: [], identity: 'f' }) }
-  const have = Array.from({ length: 3 * RANGE_KEYS - 7 }, (_, n) => JSON.stringify([`${n.toString(16).padStart(8, '0')}`]))
+  const keyless: FollowedTable = {
+    ...table,
+    source: new PostgresTable({ ...catalog, key: [], keyEquals: [], identity: 'f' }),
+  }
+  const have = Array.from({ length: 3 * RANGE_KEYS - 7 }, (_, n) =>
+    JSON.stringify([`${n.toString(16).padStart(8, '0')}`]),
+  )
   const asked: number[] = []
   const removed: string[] = []
   const range: CopierPorts['range'] = (_, from, to, limit) => {

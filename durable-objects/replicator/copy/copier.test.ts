@@ -16,7 +16,10 @@ function setUp(rows: number, lacks = false, more: { source?: TableReader; work?:
   const marks: string[] = []
   let marked = Promise.withResolvers<string>()
   const nothing: Rows = { rows: [], length: 0, view: { sees: () => true, seesAllUpTo: () => true } }
-  const source: Partial<TableReader> = { ready: () => Promise.resolve(), rows: () => Promise.resolve({ ...nothing, cut: false }) }
+  const source: Partial<TableReader> = {
+    ready: () => Promise.resolve(),
+    rows: () => Promise.resolve({ ...nothing, cut: false }),
+  }
   let left = rows
   const between: Intake['between'] = (work) => work({ remove: () => {} } as never, () => {})
   const ports: CopierPorts = {

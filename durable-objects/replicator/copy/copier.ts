@@ -181,7 +181,10 @@ export class Copier {
       case 'end': {
         // A pass over all of a counted table has met every row that we have as well.
         const isDone = table.source.counted || !copy.sweep
-        this.#progress(table, isDone ? { ...copy, state: 'done', sweep: false } : { ...copy, state: 'sweeping', after: '' })
+        this.#progress(
+          table,
+          isDone ? { ...copy, state: 'done', sweep: false } : { ...copy, state: 'sweeping', after: '' },
+        )
         return
       }
       case 'more':

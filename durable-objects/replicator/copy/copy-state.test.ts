@@ -3,7 +3,17 @@ import { BARE_FORM } from '../../../sources/stored.ts'
 import { cursorOf, newCopy, withCursor, type CopyState } from './copy-state.ts'
 
 /** As releases up to 1f167cff stored it. */
-const BEFORE: CopyState = { state: 'copying', filenode: 5, part: 1, block: 3, item: 7, blocks: 9, rows: 40, sweep: true, after: '' }
+const BEFORE: CopyState = {
+  state: 'copying',
+  filenode: 5,
+  part: 1,
+  block: 3,
+  item: 7,
+  blocks: 9,
+  rows: 40,
+  sweep: true,
+  after: '',
+}
 const cursor = { filenode: 5, part: 1, block: 3, item: 7, blocks: 9 }
 const units = { done: 3, of: 9 }
 
@@ -27,5 +37,7 @@ test('a cursor says whose it is, and people see how far it is', () => {
 test('what is not begun is nobody’s; a part that is to be read again is', () => {
   expect(cursorOf({ name: 'other', version: 1 }, newCopy(false))).toEqual({ cursor: null })
   expect(cursorOf(BARE_FORM, newCopy(false))).toEqual({ cursor: null })
-  expect(cursorOf(BARE_FORM, { ...newCopy(true), filenode: 0, part: 2 })).toEqual({ cursor: { filenode: 0, part: 2, block: 0, blocks: 0 } })
+  expect(cursorOf(BARE_FORM, { ...newCopy(true), filenode: 0, part: 2 })).toEqual({
+    cursor: { filenode: 0, part: 2, block: 0, blocks: 0 },
+  })
 })

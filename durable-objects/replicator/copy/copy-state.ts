@@ -1,5 +1,13 @@
 import type { CopyCursor } from '../../../sources/source.ts'
-import { bareState, BARE_START, fromStored, toStored, type OpaqueState, type StateForm, type StoredState } from '../../../sources/stored.ts'
+import {
+  bareState,
+  BARE_START,
+  fromStored,
+  toStored,
+  type OpaqueState,
+  type StateForm,
+  type StoredState,
+} from '../../../sources/stored.ts'
 
 /** Progress of the copy of a table, as it is stored. An earlier version stored the members of a cursor beside these. */
 export interface CopyState {
@@ -52,10 +60,16 @@ export function cursorOf(form: StateForm, copy: CopyState): { cursor: CopyCursor
   return 'foreign' in found ? found : { cursor: found.value }
 }
 
-const isStart = (copy: OpaqueState): boolean => Object.entries(BARE_START).every(([name, value]) => (copy[name] ?? value) === value)
+const isStart = (copy: OpaqueState): boolean =>
+  Object.entries(BARE_START).every(([name, value]) => (copy[name] ?? value) === value)
 
 /** Returns the copy with a cursor; `units`: see `SourceTable.progress`. Members of a bare cursor are left out. */
-export function withCursor(form: StateForm, copy: CopyState, cursor: CopyCursor, units: { done: number; of: number }): CopyState {
+export function withCursor(
+  form: StateForm,
+  copy: CopyState,
+  cursor: CopyCursor,
+  units: { done: number; of: number },
+): CopyState {
   const { state, rows, sweep, after, altered, doubtful } = copy
   return {
     state,

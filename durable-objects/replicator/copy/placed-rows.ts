@@ -104,7 +104,12 @@ export class PlacedRows {
   }
 
   /** Returns `repeat` when a row exists of which nothing says what it holds. */
-  *#range(table: FollowedTable, rows: readonly ReadRow[], { from, to }: KeyRange, touched: Touched): Generator<undefined, PlaceOutcome> {
+  *#range(
+    table: FollowedTable,
+    rows: readonly ReadRow[],
+    { from, to }: KeyRange,
+    touched: Touched,
+  ): Generator<undefined, PlaceOutcome> {
     const { intake, range, consumer } = this.#ports
     // Row state does not know the keys that are not stored yet.
     intake.flush()

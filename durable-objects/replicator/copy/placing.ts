@@ -8,7 +8,8 @@ import type { CopyState } from './copy-state.ts'
  * `sweep`: keys that we have, because a row that is not there is gone. `complete`: rows that lack values; one that is
  * not there was deleted by the stream already.
  */
-export type ReadPurpose = { kind: 'chunk' } | { kind: 'range'; range: KeyRange } | { kind: 'sweep' | 'complete'; keys: string[] }
+export type ReadPurpose =
+  { kind: 'chunk' } | { kind: 'range'; range: KeyRange } | { kind: 'sweep' | 'complete'; keys: string[] }
 
 /** Rows that were read, on their way to their place in the stream. */
 export interface Reading {

@@ -83,10 +83,10 @@ test('of a table whose keys are not wanted it is remembered that it was touched'
   touched.begin(101n)
   touched.touch(2, 'c', 1)
   const before = viewAt('100:100:')
-  expect([touched.invisible(before, 1).all, touched.invisible(before, 2).all, touched.invisible(before, 3).all]).toEqual([
-    false,
-    true,
-    false,
-  ])
+  expect([
+    touched.invisible(before, 1).all,
+    touched.invisible(before, 2).all,
+    touched.invisible(before, 3).all,
+  ]).toEqual([false, true, false])
   expect(touched.invisible(viewAt('101:102:101'), 2)).toEqual({ keys: new Map([['c', 1]]), all: false })
 })

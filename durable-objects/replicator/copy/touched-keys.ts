@@ -24,7 +24,10 @@ export class TouchedKeys {
    * A transaction that touches more than `limit` keys of one table is remembered as "all". `most` limits keys and
    * transactions together: beyond it the keys of the largest table become "all", and in the end everything does.
    */
-  constructor(limit: number, { most = Infinity, wanted = () => true }: { most?: number; wanted?: (table: number) => boolean } = {}) {
+  constructor(
+    limit: number,
+    { most = Infinity, wanted = () => true }: { most?: number; wanted?: (table: number) => boolean } = {},
+  ) {
     this.#limit = limit
     this.#most = most
     this.#wanted = wanted

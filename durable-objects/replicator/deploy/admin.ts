@@ -85,7 +85,8 @@ export class Admin {
     const { store, deploys, begin } = this.#ports
     const { configs } = store
     const config = configs.all.find((each) => each.number === number)
-    if (!config) throw new RockpoolError('ROCKPOOL_DEPLOY', `there is no sync config with the number ${number}`, { status: 404 })
+    if (!config)
+      throw new RockpoolError('ROCKPOOL_DEPLOY', `there is no sync config with the number ${number}`, { status: 404 })
     const underWay = configs.next?.number === number
     deploys.withdraw(number, by)
     if (underWay) await begin()
@@ -124,14 +125,20 @@ export class Admin {
 
   #check(yaml: string, force: boolean): Promise<Checked> {
     const { deploys, settings, connected, openStreams } = this.#ports
-    return connected(async (asked) => checkDeploy({ deploys, openStreams, settings: await settings(), asked }, yaml, force))
+    return connected(async (asked) =>
+      checkDeploy({ deploys, openStreams, settings: await settings(), asked }, yaml, force),
+    )
   }
 
   #match(ifMatch: string | null): void {
     const serving = this.#ports.store.planStored
     if (ifMatch === null || ifMatch === serving) return
-    throw new RockpoolError('ROCKPOOL_DEPLOY', `the serving sync config is ${serving ?? 'none'}, not ${ifMatch}: look at it again`, {
-      status: 412,
-    })
+    throw new RockpoolError(
+      'ROCKPOOL_DEPLOY',
+      `the serving sync config is ${serving ?? 'none'}, not ${ifMatch}: look at it again`,
+      {
+        status: 412,
+      },
+    )
   }
 }

@@ -28,7 +28,10 @@ test('a table that was copied for the earlier config does not count until a sess
   const copy = [{ table: 'public.a', rows: 900 }]
   const tables = [table('public.a', 1, 'done'), table('public.other', 1, 'done')]
   const before = ofDeploy(copy, tables, false)
-  expect(before).toEqual([{ table: 'public.a', state: 'waiting', block: 0, blocks: 0, rows: 0, progress: 0 }, tables[1]])
+  expect(before).toEqual([
+    { table: 'public.a', state: 'waiting', block: 0, blocks: 0, rows: 0, progress: 0 },
+    tables[1],
+  ])
   expect(progressOf(copy, before)).toBe(0)
   expect(ofDeploy(copy, tables, true)).toEqual(tables)
 })

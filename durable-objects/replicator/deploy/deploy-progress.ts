@@ -4,10 +4,16 @@ import type { TableCopyStatus, TableEstimate } from '../../../protocol/messages/
  * Returns the progress of a deploy's tables. Until a session has begun with the deploy, nothing is copied: what is
  * known is about the copy before.
  */
-export function ofDeploy(copy: readonly TableEstimate[], tables: readonly TableCopyStatus[], begun: boolean): TableCopyStatus[] {
+export function ofDeploy(
+  copy: readonly TableEstimate[],
+  tables: readonly TableCopyStatus[],
+  begun: boolean,
+): TableCopyStatus[] {
   const wanted = new Set(begun ? [] : copy.map(({ table }) => table))
   return tables.map((each) =>
-    wanted.has(each.table) && each.state !== 'removing' ? { ...each, state: 'waiting', block: 0, blocks: 0, rows: 0, progress: 0 } : each,
+    wanted.has(each.table) && each.state !== 'removing'
+      ? { ...each, state: 'waiting', block: 0, blocks: 0, rows: 0, progress: 0 }
+      : each,
   )
 }
 
@@ -19,7 +25,9 @@ export function progressOf(
   copy: readonly TableEstimate[],
   tables: readonly Pick<TableCopyStatus, 'table' | 'progress' | 'state'>[],
 ): number {
-  const known = new Map(tables.flatMap(({ table, progress, state }) => (state === 'removing' ? [] : [[table, progress] as const])))
+  const known = new Map(
+    tables.flatMap(({ table, progress, state }) => (state === 'removing' ? [] : [[table, progress] as const])),
+  )
   const parts = copy.length > 0 ? copy : [...known.keys()].map((table) => ({ table, rows: 1 }))
   let all = 0
   let done = 0

@@ -33,7 +33,10 @@ export function planOf(yaml: string, settings: CompileSettings): { plan: Plan; w
 
 function mistakes(errors: readonly Finding[]): RockpoolError {
   const lines = errors.map((e) => `${e.place.line}:${e.place.column} ${e.code}: ${e.message}`)
-  return new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, { status: 422, details: errors })
+  return new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, {
+    status: 422,
+    details: errors,
+  })
 }
 
 /**
@@ -75,7 +78,11 @@ interface Checking {
  * Checks a deploy and stores nothing. `force` is as in `planOver`. Throws ROCKPOOL_SYNC_CONFIG, or an error of the
  * database.
  */
-export async function checkDeploy({ deploys, settings, asked, openStreams }: Checking, yaml: string, force: boolean): Promise<Checked> {
+export async function checkDeploy(
+  { deploys, settings, asked, openStreams }: Checking,
+  yaml: string,
+  force: boolean,
+): Promise<Checked> {
   const { limits } = settings
   // Errors of the config itself are reported without asking the database.
   planOf(yaml, { limits })
@@ -84,7 +91,9 @@ export async function checkDeploy({ deploys, settings, asked, openStreams }: Che
   const bound = deploys.bind(plan)
   const { kept, again, added, removed } = deploys.difference(bound)
   const read = added.flatMap(({ tables }) => tables)
-  const names = new Map([...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [tableKey(each), each])))
+  const names = new Map(
+    [...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [tableKey(each), each])),
+  )
   const all = await unfollowableOf(plan, asked, [...names.values()])
   const difference: DeployDifference = {
     plan: planHash(bound),
@@ -112,15 +121,24 @@ export function refuseUnfollowable(
   { plan, refused }: Pick<Checked, 'plan' | 'refused'>,
 ): void {
   const read = deploys.difference(deploys.bind(plan)).added.flatMap(({ tables }) => tables)
-  refuse(refused.filter(({ name }) => read.some((each) => matchesTable(each, name))).map(({ table, reason }) => ({ table, reason })))
+  refuse(
+    refused
+      .filter(({ name }) => read.some((each) => matchesTable(each, name)))
+      .map(({ table, reason }) => ({ table, reason })),
+  )
 }
 
 /** Throws ROCKPOOL_DEPLOY if there are any tables. */
 export function refuse(tables: readonly { table: string; reason: string }[]): void {
   if (tables.length === 0) return
   const reasons = tables.map(({ table, reason }) => `${table}: ${reason}`).join('; ')
-  throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: tables })
+  throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, {
+    details: tables,
+  })
 }
 
 /** Names a part. A lookup is named after the streams that use it. */
-const named = ({ kind, name, usedBy }: PlanPart): PartStatus => ({ kind, name: usedBy.length === 0 ? name : usedBy.join(', ') })
+const named = ({ kind, name, usedBy }: PlanPart): PartStatus => ({
+  kind,
+  name: usedBy.length === 0 ? name : usedBy.join(', '),
+})

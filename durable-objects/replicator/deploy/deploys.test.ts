@@ -12,7 +12,12 @@ test('plans of sync configs that the history has forgotten are deleted, also whe
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   let serving: string | null = null
-  const sources = { state: new StateStore(db), plans: new Plans(db), configs: new Configs(db), definitions: new Definitions(db) }
+  const sources = {
+    state: new StateStore(db),
+    plans: new Plans(db),
+    configs: new Configs(db),
+    definitions: new Definitions(db),
+  }
   const deploys = new Deploys({
     atomically: (work) => work(),
     ...sources,

@@ -86,7 +86,11 @@ export class Deploys {
     yaml: string,
     plan: Plan,
     origin: ConfigOrigin,
-    { copy = [], about = {}, also = () => {} }: { copy?: TableEstimate[]; about?: Pick<ConfigStatus, 'by' | 'of'>; also?: () => void } = {},
+    {
+      copy = [],
+      about = {},
+      also = () => {},
+    }: { copy?: TableEstimate[]; about?: Pick<ConfigStatus, 'by' | 'of'>; also?: () => void } = {},
   ): ConfigStatus {
     const { atomically, plans, configs } = this.#ports
     const hash = plans.store(this.bind(plan))
@@ -111,7 +115,16 @@ export class Deploys {
     if (newest?.state === 'failed' && newest.error?.message === message && configs.text(newest.number) === yaml) return
     atomically(() =>
       configs.add(
-        { origin, plan: null, created: this.#time(), state: 'failed', served: null, retired: null, error: { code, message }, copy: [] },
+        {
+          origin,
+          plan: null,
+          created: this.#time(),
+          state: 'failed',
+          served: null,
+          retired: null,
+          error: { code, message },
+          copy: [],
+        },
         yaml,
       ),
     )
@@ -211,7 +224,19 @@ export class Deploys {
     if (hash === null || configs.newest || plans.text(hash) === null) return
     atomically(() => {
       const time = this.#time()
-      configs.add({ origin: 'script', plan: hash, created: time, state: 'serving', served: time, retired: null, error: null, copy: [] }, '')
+      configs.add(
+        {
+          origin: 'script',
+          plan: hash,
+          created: time,
+          state: 'serving',
+          served: time,
+          retired: null,
+          error: null,
+          copy: [],
+        },
+        '',
+      )
       definitions.begin(plans.load(hash), 'maintained')
     })
   }

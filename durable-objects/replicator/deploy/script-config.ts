@@ -41,7 +41,11 @@ export async function deployBundledConfig(
     deploys.add(syncConfig, plan, 'script', { also: () => state.set('script', key) })
     return null
   } catch (error) {
-    if (!(error instanceof RockpoolError) || (error.code !== 'ROCKPOOL_SYNC_CONFIG' && error.code !== 'ROCKPOOL_DEPLOY')) throw error
+    if (
+      !(error instanceof RockpoolError) ||
+      (error.code !== 'ROCKPOOL_SYNC_CONFIG' && error.code !== 'ROCKPOOL_DEPLOY')
+    )
+      throw error
     deploys.refuse(syncConfig, 'script', error)
     state.set('script', key)
     diagnostics.add({ code: error.code, reason: error.message })

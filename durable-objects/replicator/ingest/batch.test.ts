@@ -12,6 +12,8 @@ import { subkeyOf, weakSubkeyOf } from './outputs.ts'
 import { RowStates, type RowState } from '../store/row-state.ts'
 import { MIGRATIONS } from '../store/storage.ts'
 
+// The file is long because its tests share one evaluator and one store of row states.
+
 const table: BatchTable = { number: 1, schema: 'public', name: 't' }
 
 /** Rows go to the buckets that their column `in` names. */
@@ -95,7 +97,11 @@ describe('a batch', () => {
       evaluate: (of, row) => {
         const { rows } = usual.evaluate(of, row)
         return {
-          rows: rows.map((each) => ({ ...each, objectId: `${each.bucket}${'ü'.repeat(Number(row.long))}`, data: '{}' })),
+          rows: rows.map((each) => ({
+            ...each,
+            objectId: `${each.bucket}${'ü'.repeat(Number(row.long))}`,
+            data: '{}',
+          })),
           errors: [],
         }
       },
@@ -114,7 +120,9 @@ describe('a batch', () => {
     const db = testDatabase()
     migrate(db, MIGRATIONS)
     new RowStates(db).put(batch.rows.values())
-    const [sizes] = db.all('SELECT max(octet_length(outputs) + coalesce(octet_length(image), 0)) AS bytes, count(*) AS n FROM rows')
+    const [sizes] = db.all(
+      'SELECT max(octet_length(outputs) + coalesce(octet_length(image), 0)) AS bytes, count(*) AS n FROM rows',
+    )
     expect(sizes?.n).toBe(3)
     expect(Number(sizes?.bytes)).toBeGreaterThan(1_000_000)
     expect(Number(sizes?.bytes)).toBeLessThan(2_000_000)
@@ -162,7 +170,9 @@ describe('a batch', () => {
     const [put, remove] = (batch.appends.get(1)?.texts ?? []).map((text): WireOp => JSON.parse(text))
     expect(put && 'subkey' in put ? put.subkey : 1).toBe(remove && 'subkey' in remove ? remove.subkey : 2)
     expect([...(batch.rows.get(table.number)?.states.values() ?? [])]).toEqual([null])
-    expect(subtractChecksums(batch.appends.get(1)?.checksum ?? 0, (put?.checksum ?? 0) + (remove?.checksum ?? 0))).toBe(0)
+    expect(subtractChecksums(batch.appends.get(1)?.checksum ?? 0, (put?.checksum ?? 0) + (remove?.checksum ?? 0))).toBe(
+      0,
+    )
   })
 
   /** What an older version has put into bucket `a`, 1: a weak hash, and ops under a weak subkey. */
@@ -243,7 +253,9 @@ describe('a batch', () => {
       for (const name of ['a', 'b']) batch.upsert(table, `["${name}"]`, { id: name, in: name }, null)
       const before = batch.appends.get(1)?.texts.length ?? 0
       batch.upsert(table, '["1"]', { id: '1', in: buckets }, null)
-      const own = [1, 2].flatMap((n) => (batch.appends.get(n)?.texts ?? []).slice(before)).map((text): WireOp => JSON.parse(text))
+      const own = [1, 2]
+        .flatMap((n) => (batch.appends.get(n)?.texts ?? []).slice(before))
+        .map((text): WireOp => JSON.parse(text))
       expect(
         own.map((op) => [op.op, 'subkey' in op ? op.subkey : null]),
         buckets,

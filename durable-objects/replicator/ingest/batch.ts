@@ -117,7 +117,14 @@ export class Batch {
    * and what the row had put there is removed: nothing old is served as if it were the row of now. When none can be
    * made the row is in no bucket.
    */
-  upsert(table: BatchTable, key: string, row: SourceRow, image: RowImage | null, copies = 1, why: 'changed' | 'read' = 'changed'): void {
+  upsert(
+    table: BatchTable,
+    key: string,
+    row: SourceRow,
+    image: RowImage | null,
+    copies = 1,
+    why: 'changed' | 'read' = 'changed',
+  ): void {
     this.changes++
     const before = this.state(table, key)
     const evaluated = this.#evaluate(table, row)
@@ -133,7 +140,12 @@ export class Batch {
     const texts: string[] = []
     for (const out of evaluated.rows) {
       if (tooLarge(out.data)) {
-        this.#ports.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_OP_BYTES} bytes of JSON`, out.definition)
+        this.#ports.skipped(
+          table,
+          key,
+          `${out.bucket}: the row is larger than ${MAX_OP_BYTES} bytes of JSON`,
+          out.definition,
+        )
         continue
       }
       const bucket = this.#ports.number(out.bucket, out.definition)
@@ -144,7 +156,11 @@ export class Batch {
     }
     const state: RowState = { outputs: wanted, image }
     if (!outputsFit(state, table, key)) {
-      this.#ports.skipped(table, key, `what is kept of it in ${wanted.length} buckets is larger than ${MAX_OUTPUTS_BYTES} bytes of JSON`)
+      this.#ports.skipped(
+        table,
+        key,
+        `what is kept of it in ${wanted.length} buckets is larger than ${MAX_OUTPUTS_BYTES} bytes of JSON`,
+      )
       wanted.length = 0
     }
     if (!imageFits(state, table, key)) state.image = null
@@ -247,7 +263,8 @@ export class Batch {
     const [own] = before.outputs
     if (clientId !== null && own && (first || before.image === null)) {
       const given = dayOf(BigInt(own.hash), day)
-      if (given > day - MAILBOX_DAYS) this.#deliver(mailboxName(user), mailboxKey(user), clientId, BigInt(own.hash), given)
+      if (given > day - MAILBOX_DAYS)
+        this.#deliver(mailboxName(user), mailboxKey(user), clientId, BigInt(own.hash), given)
       this.#keep(MAILBOX_TABLE, key, { ...before, image: { days: String(day) } })
       this.changes++
       return
@@ -296,7 +313,14 @@ export class Batch {
 
   #remove(output: Output, subkey: string): void {
     const checksum = removeChecksum(subkey)
-    this.#emit(output.bucket, { op: 'REMOVE', objectType: output.type, objectId: output.id, subkey, checksum, data: null })
+    this.#emit(output.bucket, {
+      op: 'REMOVE',
+      objectType: output.type,
+      objectId: output.id,
+      subkey,
+      checksum,
+      data: null,
+    })
   }
 
   #emit(bucket: number, op: RowOp): void {

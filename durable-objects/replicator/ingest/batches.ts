@@ -29,7 +29,11 @@ export class Batches {
 
   /** A batch over another one that is never stored, to see what it would do. */
   trial(batch: Batch): Batch {
-    return new Batch(batch.counter, { ...this.#batchPorts, states: (table, keys) => statesOf(batch, table, keys), skipped: () => {} })
+    return new Batch(batch.counter, {
+      ...this.#batchPorts,
+      states: (table, keys) => statesOf(batch, table, keys),
+      skipped: () => {},
+    })
   }
 
   get #batchPorts(): BatchPorts {
@@ -39,7 +43,8 @@ export class Batches {
       evaluate: (table, row) => evaluateNames(evaluation(), table.names ?? [table], row),
       states: (table, keys) => rows.all(table.number, keys, table.name),
       number: (bucket, definition) => {
-        const name = definition === MAILBOX_DEFINITION ? bucket.replace(mailboxPrefix(), mailboxPrefix(state.seed())) : bucket
+        const name =
+          definition === MAILBOX_DEFINITION ? bucket.replace(mailboxPrefix(), mailboxPrefix(state.seed())) : bucket
         const number = buckets.number(name, definition)
         // Already now: its object, and its record with it, could be erased before this is stored.
         touched(number)

@@ -2,7 +2,11 @@ import { describe, expect, test } from 'vitest'
 import type { CatalogTable, PgoutputMessage } from '../../../sources/postgres/index.ts'
 import { PostgresTable } from '../../../sources/postgres/postgres-table.ts'
 import { DescribedTables } from '../../../sources/postgres/stream/described-tables.ts'
-import { postgresStreamedTo, type PostgresPlace, type PostgresPosition } from '../../../sources/postgres/stream/positions.ts'
+import {
+  postgresStreamedTo,
+  type PostgresPlace,
+  type PostgresPosition,
+} from '../../../sources/postgres/stream/positions.ts'
 import { Transactions } from '../../../sources/postgres/stream/transactions.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import { Batch } from './batch.ts'
@@ -59,7 +63,12 @@ const relation = (oid: number, ...names: string[]): PgoutputMessage => ({
 })
 const RELATIONS = [relation(DOCS, 'id', 'gone', 'kept'), relation(LINES, 'line')]
 const insert = (oid: number, ...tuple: (string | null)[]): PgoutputMessage => ({ type: 'insert', oid, new: tuple })
-const truncate = (...oids: number[]): PgoutputMessage => ({ type: 'truncate', oids, cascade: false, restartIdentity: false })
+const truncate = (...oids: number[]): PgoutputMessage => ({
+  type: 'truncate',
+  oids,
+  cascade: false,
+  restartIdentity: false,
+})
 const transaction = (lsn: bigint, ...messages: PgoutputMessage[]): PgoutputMessage[] => [
   { type: 'begin', finalLsn: lsn, commitTime: `t${lsn}`, xid: Number(lsn) },
   ...messages,
@@ -74,7 +83,9 @@ class Fed extends Intake {
     super(TABLES, at, ports)
     const described = new DescribedTables(TABLES.map(({ source }) => source))
     const options = { prefix: 'p', reference: () => 0n, confirmed: 0n, repeated: () => {} }
-    this.#transactions = new Transactions(described, postgresStreamedTo(at), options, (event, bytes) => this.event(event, bytes))
+    this.#transactions = new Transactions(described, postgresStreamedTo(at), options, (event, bytes) =>
+      this.event(event, bytes),
+    )
   }
 
   message(message: PgoutputMessage, bytes: number): void {
@@ -113,7 +124,10 @@ class World {
           evaluate: ({ name }, row) => {
             this.evaluated.push(row)
             const data = JSON.stringify(row)
-            return { rows: [{ bucket: 'all', definition: 'd', objectType: name, objectId: String(row.id ?? row.line), data }], errors: [] }
+            return {
+              rows: [{ bucket: 'all', definition: 'd', objectType: name, objectId: String(row.id ?? row.line), data }],
+              errors: [],
+            }
           },
           states: ({ number }, keys) =>
             new Map(
@@ -162,7 +176,15 @@ class World {
 describe('a transaction in which its table is altered', () => {
   test('a row is what the stream said its columns were when it came', () => {
     const world = new World()
-    world.take(...transaction(5n, ...RELATIONS, insert(DOCS, '1', 'x', 'y'), relation(DOCS, 'id', 'kept'), insert(DOCS, '2', 'z')))
+    world.take(
+      ...transaction(
+        5n,
+        ...RELATIONS,
+        insert(DOCS, '1', 'x', 'y'),
+        relation(DOCS, 'id', 'kept'),
+        insert(DOCS, '2', 'z'),
+      ),
+    )
     expect(world.evaluated).toEqual([
       { id: '1', gone: 'x', kept: 'y' },
       { id: '2', kept: 'z' },
@@ -213,9 +235,13 @@ test('a row that lacks a value is not completed by what was kept of it before: t
 test('what follows a description that was not expected waits for room: the catalog is looked at first', () => {
   const world = new World()
   let looking = false
-  const intake = world.intake({ position: null, place: null }, { room: () => !looking, unexpected: () => (looking = true) })
+  const intake = world.intake(
+    { position: null, place: null },
+    { room: () => !looking, unexpected: () => (looking = true) },
+  )
   for (const message of transaction(5n, ...RELATIONS, insert(DOCS, '1', 'x', 'y'))) intake.message(message, 100)
-  for (const message of transaction(6n, relation(DOCS, 'id', 'kept'), insert(DOCS, '2', 'z'))) intake.message(message, 100)
+  for (const message of transaction(6n, relation(DOCS, 'id', 'kept'), insert(DOCS, '2', 'z')))
+    intake.message(message, 100)
   expect([intake.busy, world.evaluated]).toEqual([true, [{ id: '1', gone: 'x', kept: 'y' }]])
   // What came before it may be stored, and nothing else is.
   intake.flush()
@@ -223,12 +249,18 @@ test('what follows a description that was not expected waits for room: the catal
   looking = false
   intake.resume()
   intake.flush()
-  expect([intake.busy, world.evaluated.at(-1), positionOf(world.flushes.at(-1))?.xid]).toEqual([false, { id: '2', kept: 'z' }, 6])
+  expect([intake.busy, world.evaluated.at(-1), positionOf(world.flushes.at(-1))?.xid]).toEqual([
+    false,
+    { id: '2', kept: 'z' },
+    6,
+  ])
 })
 
 test('a value that an update left out has its place among the columns: data is the same text, however the row came', () => {
   const world = new World()
-  world.take(...transaction(5n, ...RELATIONS, { type: 'update', oid: DOCS, old: ['1', 'x', 'y'], new: ['1', undefined, 'z'] }))
+  world.take(
+    ...transaction(5n, ...RELATIONS, { type: 'update', oid: DOCS, old: ['1', 'x', 'y'], new: ['1', undefined, 'z'] }),
+  )
   expect(JSON.stringify(world.evaluated)).toBe('[{"id":"1","gone":"x","kept":"z"}]')
 })
 
@@ -313,7 +345,10 @@ describe('I4: an error in the middle of a transaction', () => {
           new Batch(0, {
             evaluate: (_, row) => {
               if (broken && row.id === 'b') throw new Error('no')
-              return { rows: [{ bucket: 'all', definition: 'd', objectType: 't', objectId: String(row.id), data: '{}' }], errors: [] }
+              return {
+                rows: [{ bucket: 'all', definition: 'd', objectType: 't', objectId: String(row.id), data: '{}' }],
+                errors: [],
+              }
             },
             states: () => new Map(),
             number: () => 1,

@@ -204,7 +204,8 @@ export class Intake {
   }
 
   /** Notes that a row lacks values (`pending`), or no longer does. */
-  readonly settle = (table: FollowedTable, key: string, pending: boolean): void => this.#rows.settle(table, key, pending)
+  readonly settle = (table: FollowedTable, key: string, pending: boolean): void =>
+    this.#rows.settle(table, key, pending)
 
   /** Values of the row were left out, and are not known. */
   lacks(row: RowKey): boolean {
@@ -368,7 +369,8 @@ export class Intake {
       }
       // Rows that this batch has and storage does not know yet. Afterwards they may be stored, and lie behind what was
       // looked through.
-      for (const [key, state] of this.#current().rows.get(table.number)?.states ?? []) if (state) this.#current().remove(table, key)
+      for (const [key, state] of this.#current().rows.get(table.number)?.states ?? [])
+        if (state) this.#current().remove(table, key)
       for (let after = ''; ;) {
         const keys = this.#ports.keys(table, after, 1_000)
         this.#current().load(table, keys)

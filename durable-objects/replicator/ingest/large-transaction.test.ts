@@ -37,7 +37,10 @@ async function session(database: MemoryDatabase, at: StreamedTo, ports: Partial<
     new Batch(0, {
       evaluate: (_, { id }) => {
         taken.push(String(id))
-        return { rows: [{ bucket: 'all', definition: 'd', objectType: 'docs', objectId: String(id), data: '{}' }], errors: [] }
+        return {
+          rows: [{ bucket: 'all', definition: 'd', objectType: 'docs', objectId: String(id), data: '{}' }],
+          errors: [],
+        }
       },
       states: () => new Map(),
       number: () => 1,
@@ -58,7 +61,12 @@ async function session(database: MemoryDatabase, at: StreamedTo, ports: Partial<
     unexpected: () => {},
     ...ports,
   })
-  const stream = openMemoryStream({ database, tables: [source], at, sink: (event, bytes) => intake.event(event, bytes) })
+  const stream = openMemoryStream({
+    database,
+    tables: [source],
+    at,
+    sink: (event, bytes) => intake.event(event, bytes),
+  })
   stream.ended.catch(() => {})
   await new Promise((resolve) => setTimeout(resolve, 5))
   return { intake, stream, flushes, left, taken }

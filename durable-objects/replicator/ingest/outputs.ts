@@ -35,7 +35,12 @@ export function sameState(a: RowState | null, b: RowState): boolean {
   if (a.copies !== copies || a.outputs.length !== outputs.length) return false
   const same = a.outputs.every((output, i) => {
     const other = outputs[i]
-    return other !== undefined && sameOutput(output, other) && output.hash === other.hash && output.weakSubkey === other.weakSubkey
+    return (
+      other !== undefined &&
+      sameOutput(output, other) &&
+      output.hash === other.hash &&
+      output.weakSubkey === other.weakSubkey
+    )
   })
   return same && (a.image === image || JSON.stringify(a.image) === JSON.stringify(image))
 }

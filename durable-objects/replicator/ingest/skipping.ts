@@ -4,7 +4,11 @@ import type { Care } from './care.ts'
 import type { CareOf } from './intake-ports.ts'
 
 /** What becomes of changes that kill. `reads`: they are rows that are read, and not changes of the stream. */
-export function careOf(care: Care, { tables, diagnostics }: Pick<Store, 'tables' | 'diagnostics'>, reads: boolean): CareOf {
+export function careOf(
+  care: Care,
+  { tables, diagnostics }: Pick<Store, 'tables' | 'diagnostics'>,
+  reads: boolean,
+): CareOf {
   return {
     care,
     skipped: (table, key, left) => {

@@ -40,7 +40,8 @@ const pass = (limit: TransactionLimit, rows: number, whole = false) => {
   return limit.passed(whole, () => void flushed++)
 }
 const passing = () => store.state.get('passing')
-const at = (n: number) => store.state.set('decode', { counter: n, position: { kind: 'memory', v: 1, value: { n } }, partial: null })
+const at = (n: number) =>
+  store.state.set('decode', { counter: n, position: { kind: 'memory', v: 1, value: { n } }, partial: null })
 
 test('a transaction may have so many rows, stored or not, and no more; the next one as many', () => {
   const limit = begun(10)

@@ -36,7 +36,11 @@ test('a session that fails is reported, counted and tried again; the error survi
   await runDurableObjectAlarm(stub)
   await evictDurableObject(stub)
   const status = await stub.status({ v })
-  expect(status).toMatchObject({ state: 'refused', error: { code: 'ROCKPOOL_SETTINGS' }, session: { failures: 2, since: null, count: 0 } })
+  expect(status).toMatchObject({
+    state: 'refused',
+    error: { code: 'ROCKPOOL_SETTINGS' },
+    session: { failures: 2, since: null, count: 0 },
+  })
   expect(status.diagnostics.counts).toEqual({ ROCKPOOL_SETTINGS: 2 })
   expect(status.session.next).not.toBeNull()
 })

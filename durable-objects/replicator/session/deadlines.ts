@@ -18,8 +18,10 @@ const ALARM_CALLS = 3
 export type SessionTimes = Pick<ReplicationSettings, 'sessionSeconds' | 'callSeconds'>
 
 const connectMs = ({ callSeconds }: SessionTimes): number => CONNECT_CALLS * callSeconds * 1_000
-const overtimeMs = ({ sessionSeconds, callSeconds }: SessionTimes): number => (sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000
-export const alarmMs = ({ sessionSeconds, callSeconds }: SessionTimes): number => (sessionSeconds + ALARM_CALLS * callSeconds) * 1_000
+const overtimeMs = ({ sessionSeconds, callSeconds }: SessionTimes): number =>
+  (sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000
+export const alarmMs = ({ sessionSeconds, callSeconds }: SessionTimes): number =>
+  (sessionSeconds + ALARM_CALLS * callSeconds) * 1_000
 
 /**
  * The deadlines of one session and of its calls. A session that misses its own fails with ROCKPOOL_SOURCE_UNREACHABLE,

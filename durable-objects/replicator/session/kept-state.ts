@@ -11,7 +11,8 @@ const ofKind = (form: StateForm, stored: StoredState | null) => {
 }
 
 /** Returns which database was followed so far; null when none was. */
-export const keptIdentity = (form: StateForm, { state }: Pick<Store, 'state'>): SourceIdentity | null => ofKind(form, state.get('source'))
+export const keptIdentity = (form: StateForm, { state }: Pick<Store, 'state'>): SourceIdentity | null =>
+  ofKind(form, state.get('source'))
 
 /** Returns how far the stream was taken in. */
 export function streamedTo(form: StateForm, { state }: Pick<Store, 'state'>): StreamedTo {

@@ -33,7 +33,11 @@ class World extends MemoryLoad {
   insert(rows: number): void {
     const v = String(this.database.length)
     this.database.commit(
-      ...Array.from({ length: rows }, (_, n) => ({ op: 'insert' as const, table: DOCS, row: { id: `${v} ${n}`, v, big: v } })),
+      ...Array.from({ length: rows }, (_, n) => ({
+        op: 'insert' as const,
+        table: DOCS,
+        row: { id: `${v} ${n}`, v, big: v },
+      })),
     )
     this.#noteState()
   }
@@ -128,7 +132,11 @@ describe('a transaction of more rows than are read of one', () => {
     w.database.commit({ op: 'insert', table: DOCS, row: row('old', '1') })
     await w.settle().catch(() => {})
     w.database.commit(
-      ...Array.from({ length: 1_500 }, (_, n) => ({ op: 'insert' as const, table: DOCS, row: { id: `x${n}`, v: '', big: '' } })),
+      ...Array.from({ length: 1_500 }, (_, n) => ({
+        op: 'insert' as const,
+        table: DOCS,
+        row: { id: `x${n}`, v: '', big: '' },
+      })),
       { op: 'update', table: DOCS, row: row('new', '2') },
     )
     w.database.commit({ op: 'update', table: DOCS, row: row('new', '3'), unsent: ['big'] })

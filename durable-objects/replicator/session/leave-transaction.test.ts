@@ -26,7 +26,8 @@ function world(fails = false) {
     () => true,
     () => true,
   )
-  for (const table of followed) store.tables.progress(table, { ...store.tables.copyState(table), state: 'done', altered: false })
+  for (const table of followed)
+    store.tables.progress(table, { ...store.tables.copyState(table), state: 'done', altered: false })
   store.state.set('passing', { at: 'here', starts: 3 })
   const done: string[] = []
   const stored: ToCommit[] = []
@@ -40,7 +41,10 @@ function world(fails = false) {
   }
   const kind = memoryKind(() => new MemoryDatabase('app', names))
   const leave = (transaction: Partial<LeftTransaction>) =>
-    leaveTransaction({ store, committer, kind, most: 5 }, { why: 'rows', whole: false, position, batch: batch(), ...transaction })
+    leaveTransaction(
+      { store, committer, kind, most: 5 },
+      { why: 'rows', whole: false, position, batch: batch(), ...transaction },
+    )
   const told = () => store.diagnostics.status().recent.map(({ code, reason }) => `${code}: ${reason}`)
   return { db, store, followed, done, stored, leave, told, reset: () => reset }
 }
@@ -51,9 +55,16 @@ test('what is served stands still, every table is compared without what is store
   expect(done).toEqual(['hold', 'store while tables are to be compared'])
   for (const table of followed) {
     const copy = store.tables.copyState(table)
-    expect([copy.state, copy.sweep, isDoubtful(copy), store.tables.hasImages(table)]).toEqual(['waiting', true, true, false])
+    expect([copy.state, copy.sweep, isDoubtful(copy), store.tables.hasImages(table)]).toEqual([
+      'waiting',
+      true,
+      true,
+      false,
+    ])
   }
-  expect(stored).toMatchObject([{ position: { kind: 'memory', v: 1, value: position }, partial: null, incomplete: new Map() }])
+  expect(stored).toMatchObject([
+    { position: { kind: 'memory', v: 1, value: position }, partial: null, incomplete: new Map() },
+  ])
   expect(stored[0]?.batch.appends.size).toBe(0)
   expect(store.state.get('passing')).toBeNull()
   expect(told()).toEqual([

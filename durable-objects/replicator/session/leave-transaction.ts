@@ -20,7 +20,10 @@ export interface LeavePorts {
  * from that: what was not read may touch any row, so every table is compared, and what is stored of the transaction is
  * not served before that. One that is stored whole only does not have to come again.
  */
-export function leaveTransaction({ store, committer, kind, most }: LeavePorts, { why, whole, position, batch }: LeftTransaction): void {
+export function leaveTransaction(
+  { store, committer, kind, most }: LeavePorts,
+  { why, whole, position, batch }: LeftTransaction,
+): void {
   const { state, tables, diagnostics } = store
   store.atomically(() => {
     state.set('passing', null)

@@ -9,7 +9,8 @@ const call = () => ({ signal: new AbortController().signal, deadlineMs: 1_000 })
 async function measured(level: SourceHealth['level'] | null, { since = NOW, fails = false } = {}) {
   const told: unknown[] = []
   let forgotten = false
-  const found = level === null ? null : ({ level, nudge: false, drop: null, problems: [], state: {} } as unknown as SourceHealth)
+  const found =
+    level === null ? null : ({ level, nudge: false, drop: null, problems: [], state: {} } as unknown as SourceHealth)
   const source = {
     health: async () => found,
     forget: async () => {
@@ -25,17 +26,24 @@ async function measured(level: SourceHealth['level'] | null, { since = NOW, fail
 
 describe('what the source keeps for a suspended tenant', () => {
   test.each(['ok', 'much'] as const)('stays while it is %s', async (level) => {
-    expect(await measured(level, { since: NOW - PAUSED_KEEP_MS + 1 })).toEqual({ kept: true, forgotten: false, told: [] })
+    expect(await measured(level, { since: NOW - PAUSED_KEEP_MS + 1 })).toEqual({
+      kept: true,
+      forgotten: false,
+      told: [],
+    })
   })
 
-  test.each(['over', 'lost'] as const)('goes when it is %s, whatever the policy says, and that is told', async (level) => {
-    const { kept, forgotten, told } = await measured(level)
-    expect([kept, forgotten, told]).toEqual([
-      false,
-      true,
-      [{ code: 'ROCKPOOL_WAL_DROPPED', reason: expect.stringMatching(/more than WAL_KEEP_GB/) }],
-    ])
-  })
+  test.each(['over', 'lost'] as const)(
+    'goes when it is %s, whatever the policy says, and that is told',
+    async (level) => {
+      const { kept, forgotten, told } = await measured(level)
+      expect([kept, forgotten, told]).toEqual([
+        false,
+        true,
+        [{ code: 'ROCKPOOL_WAL_DROPPED', reason: expect.stringMatching(/more than WAL_KEEP_GB/) }],
+      ])
+    },
+  )
 
   test('goes after 24 hours, however little it is', async () => {
     const { kept, forgotten, told } = await measured('ok', { since: NOW - PAUSED_KEEP_MS })
@@ -51,6 +59,10 @@ describe('what the source keeps for a suspended tenant', () => {
   })
 
   test('that could not be dropped is no success', async () => {
-    expect(await measured('over', { fails: true })).toEqual({ kept: 'Error: the database does not answer', forgotten: false, told: [] })
+    expect(await measured('over', { fails: true })).toEqual({
+      kept: 'Error: the database does not answer',
+      forgotten: false,
+      told: [],
+    })
   })
 })

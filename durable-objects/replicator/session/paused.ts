@@ -16,14 +16,21 @@ export const PAUSED_KEEP_MS = 24 * 3_600_000
 export async function measurePaused(
   source: Pick<SourceConnection, 'health' | 'forget'>,
   call: () => Call,
-  { health, store, since, now }: { health: Pick<HealthWatch, 'measure'>; store: Pick<Store, 'diagnostics'>; since: number; now: number },
+  {
+    health,
+    store,
+    since,
+    now,
+  }: { health: Pick<HealthWatch, 'measure'>; store: Pick<Store, 'diagnostics'>; since: number; now: number },
 ): Promise<boolean> {
   const found = await health.measure(source, call(), true)
   if (found === null) return false
   const isLate = now - since >= PAUSED_KEEP_MS
   if (found.level !== 'over' && found.level !== 'lost' && !isLate) return true
   await source.forget(call())
-  const why = isLate ? 'the tenant has been suspended for 24 hours' : 'it keeps more than WAL_KEEP_GB, and nobody reads it'
+  const why = isLate
+    ? 'the tenant has been suspended for 24 hours'
+    : 'it keeps more than WAL_KEEP_GB, and nobody reads it'
   store.diagnostics.add({ code: 'ROCKPOOL_WAL_DROPPED', reason: `the slot of a suspended tenant is dropped: ${why}` })
   return false
 }

@@ -68,7 +68,11 @@ describe('state of another kind or version is reported, and everything is compar
     store.state.set('decode', { counter: 7, position: stored, partial: null })
     await session()
     expect(reported()).toEqual([expect.stringMatching(wrong)])
-    expect([streamedTo(kind, store), store.state.get('decode').counter, held()]).toEqual([{ position: null, place: null }, 7, 1])
+    expect([streamedTo(kind, store), store.state.get('decode').counter, held()]).toEqual([
+      { position: null, place: null },
+      7,
+      1,
+    ])
     // Once.
     await session()
     expect(reported()).toHaveLength(1)

@@ -78,7 +78,10 @@ export async function checkSyncConfig(
 }
 
 /** Returns the tables that the session follows. Those that it cannot follow are reported. */
-export function sourceTables({ store, deploys }: Pick<PreparePorts, 'store' | 'deploys'>, { refused, tables }: Prepared): FollowedTable[] {
+export function sourceTables(
+  { store, deploys }: Pick<PreparePorts, 'store' | 'deploys'>,
+  { refused, tables }: Prepared,
+): FollowedTable[] {
   refuse(store, refused)
   // A table that only an earlier sync config reads is not reported.
   const reported = new Set(refusedTables(store).map(({ table }) => table))

@@ -14,7 +14,9 @@ test('a slot that Postgres takes away when it is not used is used in time', () =
 })
 
 test('sessions that fail are tried again after half a second, doubled up to a minute, with jitter', () => {
-  expect([1, 2, 3, 8, 9, 10_000].map((failures) => retryWaitMs(failures, () => 0.5))).toEqual([500, 1_000, 2_000, 60_000, 60_000, 60_000])
+  expect([1, 2, 3, 8, 9, 10_000].map((failures) => retryWaitMs(failures, () => 0.5))).toEqual([
+    500, 1_000, 2_000, 60_000, 60_000, 60_000,
+  ])
   expect(retryWaitMs(1, () => 0)).toBe(375)
   expect(retryWaitMs(9, () => 1)).toBe(75_000)
 })

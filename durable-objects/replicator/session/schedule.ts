@@ -14,7 +14,8 @@ export function idleWaitMs(
   settings: Pick<ReplicationSettings, 'idlePollSeconds' | 'idlePollMaxSeconds'>,
   slotTimeoutMs: number,
 ): number {
-  const wait = Math.min(settings.idlePollSeconds * 2 ** Math.min(polls, MAX_DOUBLINGS), settings.idlePollMaxSeconds) * 1_000
+  const wait =
+    Math.min(settings.idlePollSeconds * 2 ** Math.min(polls, MAX_DOUBLINGS), settings.idlePollMaxSeconds) * 1_000
   return slotTimeoutMs > 0 ? Math.min(wait, slotTimeoutMs / 2) : wait
 }
 

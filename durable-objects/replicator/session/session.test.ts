@@ -368,7 +368,11 @@ test('a comparison finds what is missing in a bucket and in row state, and repai
   for (const name of w.replicator.buckets.keys()) w.replicator.buckets.delete(name)
   verification.start(true)
   await w.settle()
-  expect(verification.answer(null).verify).toMatchObject({ number: 2, state: 'done', counts: { 'op-missing': w.rows().length } })
+  expect(verification.answer(null).verify).toMatchObject({
+    number: 2,
+    state: 'done',
+    counts: { 'op-missing': w.rows().length },
+  })
   expect(w.held).toEqual(w.rows())
 })
 

@@ -1,5 +1,12 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { Prepared, SourceConnection, SourceEvent, SourceLag, SourcePosition, SourceStream } from '../../../sources/source.ts'
+import type {
+  Prepared,
+  SourceConnection,
+  SourceEvent,
+  SourceLag,
+  SourcePosition,
+  SourceStream,
+} from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import { Flow } from '../ingest/flow.ts'

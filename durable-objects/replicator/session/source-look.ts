@@ -31,7 +31,12 @@ export function lookOf({ facts, problem, began, ended }: LookedAt): SourceLook {
     const reachable = code !== 'ROCKPOOL_SOURCE_UNREACHABLE' && code !== 'ROCKPOOL_SETTINGS'
     return { ...at, reachable, version: null, problem: { code, message } }
   }
-  return { ...at, reachable: true, version: facts.version, problem: problem && { code: problem.code, message: problem.reason } }
+  return {
+    ...at,
+    reachable: true,
+    version: facts.version,
+    problem: problem && { code: problem.code, message: problem.reason },
+  }
 }
 
 /**

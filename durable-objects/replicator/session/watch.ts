@@ -62,7 +62,15 @@ export interface HealthWatchPorts {
  * Measures what the source keeps for us, also during a long copy. When that is more than the policy allows, the session
  * ends, and the next one has the source drop it before anything else.
  */
-export async function watchHealth({ settings, state, health, source, call, heartbeat, restart }: HealthWatchPorts): Promise<void> {
+export async function watchHealth({
+  settings,
+  state,
+  health,
+  source,
+  call,
+  heartbeat,
+  restart,
+}: HealthWatchPorts): Promise<void> {
   const ended = state.ending.then(() => true)
   while (!(await Promise.race([state.pause(settings.walCheckSeconds * 1_000), ended]))) {
     const measured = await health.measure(source, call())

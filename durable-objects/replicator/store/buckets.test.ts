@@ -30,7 +30,9 @@ test(`a batch of ${MANY} new buckets and one that all rows share: each name has 
   const table = { number: 1, schema: 'public', name: 'u' }
   for (let n = 1; n < MANY; n++) batch.upsert(table, `["${n}"]`, { id: n }, null)
   expect(batch.appends.size).toBe(MANY)
-  expect([...batch.appends.keys()].map((number) => buckets.name(number)).filter((name) => name === 'shared')).toHaveLength(1)
+  expect(
+    [...batch.appends.keys()].map((number) => buckets.name(number)).filter((name) => name === 'shared'),
+  ).toHaveLength(1)
   buckets.save()
   expect(db.all('SELECT count(*) AS n, count(DISTINCT name) AS names FROM buckets')).toEqual([{ n: MANY, names: MANY }])
   for (const number of [1, 2, MANY]) expect(new Buckets(db).name(number)).toBe(buckets.name(number))

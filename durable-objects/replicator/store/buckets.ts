@@ -96,7 +96,9 @@ export class Buckets {
    * is maintained.
    */
   get count(): number {
-    this.#count ??= Number(this.#db.all('SELECT count(*) AS n FROM (SELECT 1 FROM buckets LIMIT ?)', MOST_COUNTED)[0]?.n ?? 0)
+    this.#count ??= Number(
+      this.#db.all('SELECT count(*) AS n FROM (SELECT 1 FROM buckets LIMIT ?)', MOST_COUNTED)[0]?.n ?? 0,
+    )
     return Math.min(this.#count, MOST_COUNTED)
   }
 

@@ -13,7 +13,12 @@ function database(): Database {
 
 const time = (n: number) => new Date(n * 1_000).toISOString()
 
-function record(n: number, plan: string, state: ConfigStatus['state'], retired: string | null): Omit<ConfigStatus, 'number'> {
+function record(
+  n: number,
+  plan: string,
+  state: ConfigStatus['state'],
+  retired: string | null,
+): Omit<ConfigStatus, 'number'> {
   return { origin: 'admin', plan, created: time(n), state, served: time(n), retired, error: null, copy: [] }
 }
 

@@ -12,7 +12,9 @@ export class Configs {
 
   constructor(db: Database) {
     this.#db = db
-    this.#records = db.all('SELECT record FROM configs ORDER BY number').map((row) => JSON.parse(String(row.record)) as ConfigStatus)
+    this.#records = db
+      .all('SELECT record FROM configs ORDER BY number')
+      .map((row) => JSON.parse(String(row.record)) as ConfigStatus)
   }
 
   get all(): readonly ConfigStatus[] {
@@ -44,7 +46,9 @@ export class Configs {
   get target(): ConfigStatus | null {
     const serving = this.serving
     const from = serving === null ? Infinity : this.firstOf(serving)
-    const candidates = this.#records.filter((each) => each.number < from && each.retired !== null && mayServe(this, each))
+    const candidates = this.#records.filter(
+      (each) => each.number < from && each.retired !== null && mayServe(this, each),
+    )
     return candidates.at(-1) ?? null
   }
 
@@ -56,7 +60,8 @@ export class Configs {
     if (origin !== 'rollback') return number
     const earlier = this.#records.filter((each) => each.number < number)
     // An earlier version did not store `of`.
-    const isIt = (each: ConfigStatus) => (of === undefined ? each.plan === plan && each.served !== null : each.number === of)
+    const isIt = (each: ConfigStatus) =>
+      of === undefined ? each.plan === plan && each.served !== null : each.number === of
     const to = earlier.findLast(isIt)
     return to === undefined ? (of ?? number) : this.firstOf(to)
   }
@@ -96,7 +101,10 @@ export class Configs {
     const target = this.target?.number
     const old = this.#records
       .slice(0, -KEPT)
-      .filter(({ state, number, withdrawn }) => (state === 'failed' || state === 'superseded') && number !== target && !withdrawn)
+      .filter(
+        ({ state, number, withdrawn }) =>
+          (state === 'failed' || state === 'superseded') && number !== target && !withdrawn,
+      )
     for (const { number } of old) this.#db.run('DELETE FROM configs WHERE number = ?', number)
     this.#records = this.#records.filter((each) => !old.includes(each))
   }

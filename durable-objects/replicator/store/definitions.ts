@@ -93,7 +93,9 @@ export class Definitions {
    */
   keepOnly(plans: readonly Plan[], serial: number): boolean {
     const needed = new Set(plans.flatMap((plan) => partsOf(plan).map(({ hash }) => hash)))
-    const dropped = this.all.filter(({ hash, state }) => (state === 'copying' || state === 'maintained') && !needed.has(hash))
+    const dropped = this.all.filter(
+      ({ hash, state }) => (state === 'copying' || state === 'maintained') && !needed.has(hash),
+    )
     for (const each of dropped) this.#save({ ...each, state: 'dropping', serial })
     return dropped.length > 0
   }

@@ -9,7 +9,10 @@ function start() {
   migrate(db, MIGRATIONS)
   let rows = 0
   let now = Date.UTC(2026, 0, 1)
-  const counted = { ...db, run: (sql: string, ...params: (string | number | null)[]) => (rows++, db.run(sql, ...params)) }
+  const counted = {
+    ...db,
+    run: (sql: string, ...params: (string | number | null)[]) => (rows++, db.run(sql, ...params)),
+  }
   return {
     open: () => new Diagnostics(counted, () => now),
     later: (ms: number) => void (now += ms),
@@ -20,7 +23,8 @@ function start() {
     },
   }
 }
-const row = (n: number) => ({ code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.t', key: `["${n}"]`, reason: 'bad' }) as const
+const row = (n: number) =>
+  ({ code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.t', key: `["${n}"]`, reason: 'bad' }) as const
 
 describe('diagnostics', () => {
   test('survive a restart, newest first, with table, key, reason, times and count', () => {
@@ -88,7 +92,12 @@ describe('diagnostics', () => {
     const of = (definition: string) => ({ ...row(1), of: { definition } })
     before.add(of('old'))
     before.add(of('new'))
-    before.add({ code: 'ROCKPOOL_TABLE_REFUSED', table: 'public.t', reason: 'no', of: { names: [{ schema: 'public', name: 't' }] } })
+    before.add({
+      code: 'ROCKPOOL_TABLE_REFUSED',
+      table: 'public.t',
+      reason: 'no',
+      of: { names: [{ schema: 'public', name: 't' }] },
+    })
     before.add({ code: 'ROCKPOOL_RESYNC', reason: 'the slot is gone' })
     before.flush()
     for (const each of [before, open()]) {

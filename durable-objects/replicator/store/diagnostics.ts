@@ -62,7 +62,12 @@ export class Diagnostics {
   add({ code, table, key, reason, of }: Problem): void {
     const time = this.#now()
     const last = new Date(time).toISOString()
-    const problem = { code, table: table ?? null, key: key?.slice(0, MAX_KEY_LENGTH) ?? null, reason: reason.slice(0, MAX_REASON_LENGTH) }
+    const problem = {
+      code,
+      table: table ?? null,
+      key: key?.slice(0, MAX_KEY_LENGTH) ?? null,
+      reason: reason.slice(0, MAX_REASON_LENGTH),
+    }
     this.#counts.set(code, (this.#counts.get(code) ?? 0) + 1)
     this.#countsDirty = true
     const at = this.#entries.findIndex(
@@ -131,7 +136,11 @@ export class Diagnostics {
   }
 
   #save(slot: number, body: unknown): void {
-    this.#db.run('INSERT INTO diagnostics VALUES (?, ?) ON CONFLICT (slot) DO UPDATE SET body = excluded.body', slot, JSON.stringify(body))
+    this.#db.run(
+      'INSERT INTO diagnostics VALUES (?, ?) ON CONFLICT (slot) DO UPDATE SET body = excluded.body',
+      slot,
+      JSON.stringify(body),
+    )
   }
 }
 

@@ -37,6 +37,8 @@ export class Differences {
   /** Returns the differences in the order in which they were found. */
   all(): Difference[] {
     const rows = this.#db.all('SELECT number, body FROM differences')
-    return rows.sort((a, b) => Number(a.number) - Number(b.number)).map((row) => JSON.parse(String(row.body)) as Difference)
+    return rows
+      .sort((a, b) => Number(a.number) - Number(b.number))
+      .map((row) => JSON.parse(String(row.body)) as Difference)
   }
 }

@@ -172,7 +172,14 @@ export class Outbox {
     const { open } = this
     if (open === null) return null
     const { final, plan, decode, answered } = new Parts(this.#slots.of(open.last), (slot) => this.#part(slot)).head()
-    return { id: open.last, final, plan, decode: decode ?? null, answered: answered ?? this.#committed, ofOlder: answered === undefined }
+    return {
+      id: open.last,
+      final,
+      plan,
+      decode: decode ?? null,
+      answered: answered ?? this.#committed,
+      ofOlder: answered === undefined,
+    }
   }
 
   /** Drops all batches up to this one. Must be called inside the transaction that stores their commit. */

@@ -84,6 +84,9 @@ export class PlanTables {
 
   #load(hash: string): Known {
     const parts = partsOf(this.#plans.load(hash))
-    return { tables: parts.flatMap(({ tables }) => tables), definitions: new Set(parts.map(({ bucket }) => definitionOf(bucket))) }
+    return {
+      tables: parts.flatMap(({ tables }) => tables),
+      definitions: new Set(parts.map(({ bucket }) => definitionOf(bucket))),
+    }
   }
 }

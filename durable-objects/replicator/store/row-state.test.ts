@@ -42,7 +42,8 @@ test('an image is stored with its kind of source, a bare one is read, and that o
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const rows = new RowStates(db)
-  const stored = () => db.all('SELECT t, image FROM rows ORDER BY t').map(({ t, image }) => [t, JSON.parse(String(image)) as unknown])
+  const stored = () =>
+    db.all('SELECT t, image FROM rows ORDER BY t').map(({ t, image }) => [t, JSON.parse(String(image)) as unknown])
   db.run('INSERT INTO rows VALUES (?, ?, ?, ?)', 1, '["1"]', '[]', '{"big":"bare"}')
   expect(rows.get({ t: 1, key: '["1"]' }, 'items')?.image).toEqual({ big: 'bare' })
   const put = new Map([['["1"]', state('1', { big: 'x' })]])

@@ -41,7 +41,8 @@ const WEAK_SUBKEY = '~'
  * Returns true when a wanted output needs no op, because it equals the one that is there. A weak hash is enough for
  * rows that were only read again, because nothing says that they have changed: `docs/decisions/0010`.
  */
-export const sameContent = (there: Output, wanted: Output): boolean => there.hash === wanted.hash || there.hash === wanted.weak
+export const sameContent = (there: Output, wanted: Output): boolean =>
+  there.hash === wanted.hash || there.hash === wanted.weak
 
 export type { RowImage }
 
@@ -102,7 +103,10 @@ export function imageFits(state: RowState, table: { name: string }, key: string)
   for (const name in state.image) units += name.length + (state.image[name]?.length ?? 0)
   // A UTF-16 unit takes up to six bytes of JSON.
   if (6 * units + OUTPUT_LENGTH * state.outputs.length + IMAGE_LENGTH < MAX_STATE_BYTES - MAX_OUTPUTS_BYTES) return true
-  return Buffer.byteLength(JSON.stringify(state.image)) + IMAGE_LENGTH + outputsBytes(state, table, key, 0) <= MAX_STATE_BYTES
+  return (
+    Buffer.byteLength(JSON.stringify(state.image)) + IMAGE_LENGTH + outputsBytes(state, table, key, 0) <=
+    MAX_STATE_BYTES
+  )
 }
 
 /** Returns the bytes of the outputs. Exact above `enough`; below it may be an overestimate. */
@@ -257,7 +261,12 @@ export class RowStates {
       const left = kept.some((each) => typeof each !== 'number') || (row.image !== null && isRead(Number(row.t)))
       if (!left) this.#db.run('DELETE FROM rows WHERE t = ? AND key = ?', Number(row.t), String(row.key))
       else if (kept.length < stored.length) {
-        this.#db.run('UPDATE rows SET outputs = ? WHERE t = ? AND key = ?', JSON.stringify(kept), Number(row.t), String(row.key))
+        this.#db.run(
+          'UPDATE rows SET outputs = ? WHERE t = ? AND key = ?',
+          JSON.stringify(kept),
+          Number(row.t),
+          String(row.key),
+        )
       }
     }
     const last = rows.at(-1)
@@ -284,13 +293,21 @@ export class RowStates {
     const rows =
       to === null
         ? this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? ORDER BY key LIMIT ?', t, from, limit)
-        : this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?', t, from, to, limit)
+        : this.#db.all(
+            'SELECT key FROM rows WHERE t = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?',
+            t,
+            from,
+            to,
+            limit,
+          )
     return rows.map((row) => String(row.key))
   }
 
   /** Returns the next keys of a table after `after`, in order. */
   keys(t: number, after: string, limit: number): string[] {
-    return this.#db.all('SELECT key FROM rows WHERE t = ? AND key > ? ORDER BY key LIMIT ?', t, after, limit).map((row) => String(row.key))
+    return this.#db
+      .all('SELECT key FROM rows WHERE t = ? AND key > ? ORDER BY key LIMIT ?', t, after, limit)
+      .map((row) => String(row.key))
   }
 
   any(t: number): boolean {

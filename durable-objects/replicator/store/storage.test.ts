@@ -25,7 +25,8 @@ test('I6: the newest decode state is found wherever it was stored, after a crash
   migrate(db, MIGRATIONS)
   const state = new StateStore(db)
   const outbox = new Outbox(db, 0)
-  const batch = (n: number) => outbox.add({ last: n, final: true, plan: null, decode: state.advance(position(n)), appends: append(n) })
+  const batch = (n: number) =>
+    outbox.add({ last: n, final: true, plan: null, decode: state.advance(position(n)), appends: append(n) })
   expect(decodeOf(db)).toEqual({ counter: 0, position: null, partial: null })
   const first = batch(1)
   expect(decodeOf(db)).toEqual(position(1))
@@ -42,14 +43,28 @@ test('I6: the newest decode state is found wherever it was stored, after a crash
   // The database became another one: the position goes back, and so does what is found.
   state.set('decode', { counter: 4, position: null, partial: null })
   expect(decodeOf(db)).toEqual({ counter: 4, position: null, partial: null })
-  state.set('commit', { committed: 4, plan: 'p', named: { previous: 1, parts: ['x'] }, batch: second.id + 1, hold: null, published: null })
+  state.set('commit', {
+    committed: 4,
+    plan: 'p',
+    named: { previous: 1, parts: ['x'] },
+    batch: second.id + 1,
+    hold: null,
+    published: null,
+  })
   outbox.drop(second.id + 1)
   expect(decodeOf(db)).toEqual({ counter: 4, position: null, partial: null })
   const last = batch(5)
   state.set('commit', { committed: 5, plan: 'p', named: null, batch: last.id, hold: null, published: null })
   outbox.drop(last.id)
   expect(decodeOf(db)).toEqual(position(5))
-  expect(new StateStore(db).get('commit')).toEqual({ committed: 5, plan: 'p', named: null, batch: last.id, hold: null, published: null })
+  expect(new StateStore(db).get('commit')).toEqual({
+    committed: 5,
+    plan: 'p',
+    named: null,
+    batch: last.id,
+    hold: null,
+    published: null,
+  })
 })
 
 test('storage from before the decode state was stored with outbox and commit is read', () => {
@@ -58,10 +73,22 @@ test('storage from before the decode state was stored with outbox and commit is 
   db.run('INSERT INTO state VALUES (?, ?)', 'decode', JSON.stringify(position(7)))
   db.run('INSERT INTO state VALUES (?, ?)', 'commit', JSON.stringify({ committed: 6, plan: 'p' }))
   db.run('INSERT INTO state VALUES (?, ?)', 'notice', JSON.stringify({ previous: 5, parts: [] }))
-  db.run('INSERT INTO outbox VALUES (?, ?, ?)', 3, 0, `${JSON.stringify({ last: 7, final: true, plan: 'p', appends: [] })}\n`)
+  db.run(
+    'INSERT INTO outbox VALUES (?, ?, ?)',
+    3,
+    0,
+    `${JSON.stringify({ last: 7, final: true, plan: 'p', appends: [] })}\n`,
+  )
   migrate(db, MIGRATIONS)
   expect(decodeOf(db)).toEqual(position(7))
-  expect(new StateStore(db).get('commit')).toEqual({ committed: 6, plan: 'p', named: null, batch: 0, hold: null, published: null })
+  expect(new StateStore(db).get('commit')).toEqual({
+    committed: 6,
+    plan: 'p',
+    named: null,
+    batch: 0,
+    hold: null,
+    published: null,
+  })
   expect(new Outbox(db, 0).open).toEqual({ first: 3, last: 3 })
   expect(new Outbox(db, 0).read(3)).toMatchObject({ id: 3, last: 7, plan: 'p' })
 })
@@ -86,7 +113,15 @@ test('no statement on the way of a change scans a table', () => {
   for (let n = 1; n <= 3; n++) {
     const batch = new Batch(state.get('decode').counter, {
       evaluate: (_table, row) => ({
-        rows: [{ bucket: `b${String(row.group)}`, definition: 'd', objectType: 'items', objectId: '1', data: JSON.stringify(row) }],
+        rows: [
+          {
+            bucket: `b${String(row.group)}`,
+            definition: 'd',
+            objectType: 'items',
+            objectId: '1',
+            data: JSON.stringify(row),
+          },
+        ],
         errors: [],
       }),
       states: ({ number, name }, keys) => rows.all(number, keys, name),
@@ -136,23 +171,38 @@ test('the last notice of a version with hashes is not sent, and that version doe
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const named = { previous: 1, parts: ['x'] }
-  db.run('INSERT INTO state VALUES (?, ?)', 'commit', JSON.stringify({ committed: 2, plan: 'p', batch: 1, notice: named }))
+  db.run(
+    'INSERT INTO state VALUES (?, ?)',
+    'commit',
+    JSON.stringify({ committed: 2, plan: 'p', batch: 1, notice: named }),
+  )
   const state = new StateStore(db)
   expect(state.get('commit')).toEqual({ committed: 2, plan: 'p', batch: 1, named: null, hold: null, published: null })
   state.set('commit', { committed: 3, plan: 'p', hold: null, batch: 2, named, published: null })
-  expect(JSON.parse(String(db.all("SELECT value FROM state WHERE key = 'commit'")[0]?.value))).not.toHaveProperty('notice')
+  expect(JSON.parse(String(db.all("SELECT value FROM state WHERE key = 'commit'")[0]?.value))).not.toHaveProperty(
+    'notice',
+  )
 })
 
 test('writes of an older release are recognised by the forms of its session and commit, until both are stored again', () => {
   const db = testDatabase()
   const stored = (key: string, value: unknown) => {
-    db.run('INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value', key, JSON.stringify(value))
+    db.run(
+      'INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+      key,
+      JSON.stringify(value),
+    )
     return new StateStore(db).ofOlder
   }
   expect(migrate(db, MIGRATIONS)).toBe(0)
   expect(migrate(db, MIGRATIONS)).toBe(MIGRATIONS.length)
   expect(new StateStore(db).ofOlder).toBe(false)
-  expect([true, false, null, attemptOf(true)].map((each) => stored('running', each))).toEqual([true, true, false, false])
+  expect([true, false, null, attemptOf(true)].map((each) => stored('running', each))).toEqual([
+    true,
+    true,
+    false,
+    false,
+  ])
   expect(stored('commit', { committed: 2, plan: 'p', batch: 1, notice: null })).toBe(true)
   expect(stored('running', false)).toBe(true)
   const state = new StateStore(db)

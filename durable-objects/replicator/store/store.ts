@@ -100,7 +100,8 @@ export class Store {
   /** Returns true when a problem concerns only sync configs that neither serve nor are to serve. */
   servesNobody(of: ProblemOf): boolean {
     const plans = [this.planStored, this.state.get('next')].filter((plan) => plan !== null)
-    const has = (plan: string) => ('definition' in of ? this.#planTables.has(plan, of.definition) : this.reads(plan, of.names))
+    const has = (plan: string) =>
+      'definition' in of ? this.#planTables.has(plan, of.definition) : this.reads(plan, of.names)
     return plans.length > 0 && !plans.some(has)
   }
 

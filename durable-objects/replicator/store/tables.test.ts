@@ -15,7 +15,9 @@ function catalog(fingerprint: string, more: Partial<CatalogTable> = {}): Postgre
     key: ['id'],
     keyEquals: ['='],
     identity: 'd',
-    columns: [{ name: 'id', typeOid: TEXT, typeName: 'text', notNull: true, type: { oid: TEXT, kind: 'base', name: 'text' } }],
+    columns: [
+      { name: 'id', typeOid: TEXT, typeName: 'text', notNull: true, type: { oid: TEXT, kind: 'base', name: 'text' } },
+    ],
     names: [],
     parts: [],
     partitioned: false,
@@ -38,7 +40,8 @@ test('images of an altered table are of its columns again once it is copied, wha
     if (!table) throw new Error('it is not followed')
     return { tables, table }
   }
-  const done = ({ tables, table }: ReturnType<typeof use>) => tables.progress(table, { ...tables.copyState(table), state: 'done' })
+  const done = ({ tables, table }: ReturnType<typeof use>) =>
+    tables.progress(table, { ...tables.copyState(table), state: 'done' })
 
   const first = use('a')
   expect(first.tables.hasImages(first.table)).toBe(true)

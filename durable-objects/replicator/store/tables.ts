@@ -58,7 +58,8 @@ export class Tables {
       if (table.copy.state === 'retired') this.#retired.push(table)
       else this.#known.set(tableKey(table), table)
     }
-    for (const row of db.all('SELECT t, count(*) AS n FROM incomplete GROUP BY t')) this.#incomplete.set(Number(row.t), Number(row.n))
+    for (const row of db.all('SELECT t, count(*) AS n FROM incomplete GROUP BY t'))
+      this.#incomplete.set(Number(row.t), Number(row.n))
   }
 
   /**
@@ -83,7 +84,9 @@ export class Tables {
     })
     this.#current = tables.flatMap((table) => {
       const known = this.#known.get(tableKey(table))
-      return known ? [{ number: known.number, schema: table.schema, name: table.name, names: table.names, source: table }] : []
+      return known
+        ? [{ number: known.number, schema: table.schema, name: table.name, names: table.names, source: table }]
+        : []
     })
     return this.#current
   }
@@ -159,7 +162,8 @@ export class Tables {
 
   /** How far the first unfinished table has come; empty when all are done. */
   get place(): string {
-    for (const { number, copy } of this.#known.values()) if (copy.state !== 'done') return JSON.stringify([number, copy])
+    for (const { number, copy } of this.#known.values())
+      if (copy.state !== 'done') return JSON.stringify([number, copy])
     return ''
   }
 
@@ -220,7 +224,9 @@ export class Tables {
     })
     const known = [...this.#known.values()].filter(({ fingerprint }) => fingerprint !== '')
     const all =
-      current.length > 0 ? current : known.map((table) => ({ goesBy: [table, ...table.description.names], copy: table.copy, table: null }))
+      current.length > 0
+        ? current
+        : known.map((table) => ({ goesBy: [table, ...table.description.names], copy: table.copy, table: null }))
     const read = all.filter(({ goesBy }) => reads(goesBy))
     const done = read.reduce((sum, { copy, table }) => sum + (isDoubtful(copy) ? progressOf(copy, table) : 1), 0)
     const removed = this.#retired.filter((table) => reads([table, ...table.description.names])).length
@@ -278,12 +284,18 @@ export class Tables {
   }
 
   isIncomplete(t: number, key: string): boolean {
-    return this.#incomplete.has(t) && this.#db.all('SELECT 1 FROM incomplete WHERE t = ? AND key = ?', t, key).length > 0
+    return (
+      this.#incomplete.has(t) && this.#db.all('SELECT 1 FROM incomplete WHERE t = ? AND key = ?', t, key).length > 0
+    )
   }
 
   setIncomplete(t: number, key: string, pending: boolean): void {
     if (this.isIncomplete(t, key) === pending) return
-    this.#db.run(pending ? 'INSERT INTO incomplete VALUES (?, ?)' : 'DELETE FROM incomplete WHERE t = ? AND key = ?', t, key)
+    this.#db.run(
+      pending ? 'INSERT INTO incomplete VALUES (?, ?)' : 'DELETE FROM incomplete WHERE t = ? AND key = ?',
+      t,
+      key,
+    )
     const count = (this.#incomplete.get(t) ?? 0) + (pending ? 1 : -1)
     if (count > 0) this.#incomplete.set(t, count)
     else this.#incomplete.delete(t)
@@ -308,7 +320,14 @@ export class Tables {
     this.#db.run(
       `INSERT INTO tables VALUES (?, ?, ?, ?, ?, ?)
        ON CONFLICT (number) DO UPDATE SET fingerprint = excluded.fingerprint, copy = excluded.copy, description = excluded.description`,
-      ...[table.number, table.schema, table.name, table.fingerprint, JSON.stringify(table.copy), JSON.stringify(table.description)],
+      ...[
+        table.number,
+        table.schema,
+        table.name,
+        table.fingerprint,
+        JSON.stringify(table.copy),
+        JSON.stringify(table.description),
+      ],
     )
   }
 }

@@ -122,7 +122,9 @@ class World {
         rows: String(row.in)
           .split(' ')
           .flatMap((bucket) =>
-            bucket === '' ? [] : [{ bucket, definition: 'd', objectType: 'items', objectId: String(row.id), data: JSON.stringify(row) }],
+            bucket === ''
+              ? []
+              : [{ bucket, definition: 'd', objectType: 'items', objectId: String(row.id), data: JSON.stringify(row) }],
           ),
       }),
       states: ({ number, name }, keys) => this.rows.all(number, keys, name),
@@ -144,7 +146,9 @@ class World {
     })
     for (const [number, { first, last, count, checksum, texts }] of batch.appends) {
       // As the pipeline does: the name is looked up when it is sent.
-      this.#outbox.push(() => this.log(this.buckets.name(number)).append({ first, last, count, checksum, body: texts.join(',') }))
+      this.#outbox.push(() =>
+        this.log(this.buckets.name(number)).append({ first, last, count, checksum, body: texts.join(',') }),
+      )
     }
     const { counter } = batch
     this.#outbox.push(() => (this.served = counter))
@@ -252,29 +256,33 @@ describe('buckets that no row is in', () => {
     for (const each of [live, after]) expect(each.sync('a', w.log('a'), w.served)).toEqual([])
     w.put('3', 'a')
     w.deliver()
-    for (const each of [live, before, after]) expect(each.sync('a', w.log('a'), w.served)).toEqual(['{"id":"3","in":"a"}'])
+    for (const each of [live, before, after])
+      expect(each.sync('a', w.log('a'), w.served)).toEqual(['{"id":"3","in":"a"}'])
     expect([live, before, after].map(({ restarts }) => restarts)).toEqual([0, 1, 0])
   })
 
-  test.each(['idle', 'erase'])('a change that comes while it answers `%s` is not lost, on its way or appended', async (call) => {
-    for (const delivered of [true, false]) {
-      const w = new World()
-      w.put('1', 'a')
-      w.put('1', '')
-      await w.tidy()
-      w.meanwhile = () => {
-        if (!w.calls.at(-1)?.startsWith(call)) return
-        w.meanwhile = () => {}
-        w.put('2', 'a')
-        if (delivered) w.deliver()
+  test.each(['idle', 'erase'])(
+    'a change that comes while it answers `%s` is not lost, on its way or appended',
+    async (call) => {
+      for (const delivered of [true, false]) {
+        const w = new World()
+        w.put('1', 'a')
+        w.put('1', '')
+        await w.tidy()
+        w.meanwhile = () => {
+          if (!w.calls.at(-1)?.startsWith(call)) return
+          w.meanwhile = () => {}
+          w.put('2', 'a')
+          if (delivered) w.deliver()
+        }
+        await w.days(UNUSED)
+        await w.days(1)
+        expect(w.calls.some((each) => each.startsWith(call))).toBe(true)
+        for (let i = 0; i < 3; i++) await w.days(UNUSED)
+        expect([w.names, new Client().sync('a', w.log('a'), w.served)]).toEqual([['a'], ['{"id":"2","in":"a"}']])
       }
-      await w.days(UNUSED)
-      await w.days(1)
-      expect(w.calls.some((each) => each.startsWith(call))).toBe(true)
-      for (let i = 0; i < 3; i++) await w.days(UNUSED)
-      expect([w.names, new Client().sync('a', w.log('a'), w.served)]).toEqual([['a'], ['{"id":"2","in":"a"}']])
-    }
-  })
+    },
+  )
 
   test.each(['asked whether it is empty', 'to be erased'])(
     'a change that was taken in and is not stored when its bucket is %s is not lost',
@@ -400,7 +408,9 @@ describe('buckets that no row is in', () => {
           w.deliver()
           const client = clients[random.int(3)]
           for (const name of names) {
-            const rows = [...truth].filter(([, bucket]) => bucket === name).map(([id]) => JSON.stringify({ id, in: name }))
+            const rows = [...truth]
+              .filter(([, bucket]) => bucket === name)
+              .map(([id]) => JSON.stringify({ id, in: name }))
             expect(client?.sync(name, w.log(name), w.served), `seed ${seed}, step ${i}`).toEqual(rows.sort())
           }
         }
@@ -417,7 +427,13 @@ describe('objects of dropped definitions', () => {
     const w = new World()
     await w.tidy()
     for (const [i, name] of ['x', 'y'].entries()) {
-      w.log(name).append({ first: i + 1, last: i + 1, count: 1, checksum: 1, body: `{"op_id":"${i + 1}","op":"MOVE","checksum":1}` })
+      w.log(name).append({
+        first: i + 1,
+        last: i + 1,
+        count: 1,
+        checksum: 1,
+        body: `{"op_id":"${i + 1}","op":"MOVE","checksum":1}`,
+      })
       w.log(name).remove(i + 1)
       w.tidying.dropped({ number: i + 1, name }, i + 1)
     }
@@ -464,7 +480,10 @@ describe('mailboxes', () => {
     for (const [i, [user, client, n]] of clients.entries()) {
       const key = clientMailboxKey(user, client)
       const bucket = w.buckets.number((JSON.parse(key) as string[])[0] ?? '', MAILBOX_DEFINITION)
-      older.restate(MAILBOX_TABLE, key, { outputs: [{ bucket, type: MAILBOX_TABLE.name, id: 'w', hash: n.toString() }], image: null })
+      older.restate(MAILBOX_TABLE, key, {
+        outputs: [{ bucket, type: MAILBOX_TABLE.name, id: 'w', hash: n.toString() }],
+        image: null,
+      })
       older.removeStray({ bucket, type: 'x', id: String(i), subkey: 'x' })
     }
     w.store(older)
@@ -491,7 +510,10 @@ describe('mailboxes', () => {
       const key = clientMailboxKey('u', 'c')
       const bucket = w.buckets.number((JSON.parse(key) as string[])[0] ?? '', MAILBOX_DEFINITION)
       const batch = w.batch()
-      batch.restate(MAILBOX_TABLE, key, { outputs: [{ bucket, type: MAILBOX_TABLE.name, id: 'w', hash: n.toString() }], image: null })
+      batch.restate(MAILBOX_TABLE, key, {
+        outputs: [{ bucket, type: MAILBOX_TABLE.name, id: 'w', hash: n.toString() }],
+        image: null,
+      })
       batch.removeStray({ bucket, type: 'x', id: 'x', subkey: 'x' })
       w.store(batch)
     }

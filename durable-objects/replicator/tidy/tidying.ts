@@ -156,14 +156,16 @@ export class Tidying {
     const { state, buckets } = this.#ports
     const last = state.get('round')
     const { counter } = state.get('decode')
-    if (last === null || last.done) state.set('round', { at: this.#now(), counter, before: last?.counter ?? 0, done: false })
+    if (last === null || last.done)
+      state.set('round', { at: this.#now(), counter, before: last?.counter ?? 0, done: false })
     return { counter, mailbox: '', row: { t: -1, key: '' }, bucket: 0, used: new Uint8Array((buckets.last >> 3) + 1) }
   }
 
   async #mailboxes(scan: Scan, after: string, between: Between): Promise<void> {
     const keys = this.#ports.rows().keys(MAILBOX_TABLE.number, after, MAILBOXES_PER_STEP)
     const day = today(this.#now())
-    if (keys.length > 0) await between((batch) => keys.forEach((key) => batch.tidyMailbox(key, day, this.#before === 0)))
+    if (keys.length > 0)
+      await between((batch) => keys.forEach((key) => batch.tidyMailbox(key, day, this.#before === 0)))
     scan.mailbox = keys.length < MAILBOXES_PER_STEP ? null : (keys.at(-1) ?? null)
   }
 
@@ -179,7 +181,8 @@ export class Tidying {
     const owners = this.#ports.owners()
     const page = buckets.page(scan.bucket, RECORDS_PER_STEP)
     if (page.length === 0) return this.#end()
-    const isUnused = ({ number }: BucketRecord) => !isMarked(scan.used, number) && !removals.has(number) && !isFenced(number)
+    const isUnused = ({ number }: BucketRecord) =>
+      !isMarked(scan.used, number) && !removals.has(number) && !isFenced(number)
     const asked = page.filter((each) => isUnused(each) && owners.has(each.definition)).slice(0, CALLS_AT_ONCE)
     scan.bucket = (asked.length === CALLS_AT_ONCE ? asked : page).at(-1)?.number ?? 0
     const before = this.#before
@@ -197,7 +200,12 @@ export class Tidying {
         // The bucket got an op after it was asked.
         if (!isUnused(record)) continue
         if (answer.checksum !== 0) batch.balance(number, answer.checksum)
-        found.push({ due: this.#after(SETTLED_MS), name, number, upTo: answer.checksum === 0 ? answer.last : batch.counter })
+        found.push({
+          due: this.#after(SETTLED_MS),
+          name,
+          number,
+          upTo: answer.checksum === 0 ? answer.last : batch.counter,
+        })
       }
     }
     // They are added after the batch is stored, because storing it touches its buckets.
@@ -215,7 +223,9 @@ export class Tidying {
     const { removals, buckets, atomically, served, erase, isFenced } = this.#ports
     const fenced = due.filter(({ number }) => number !== null && isFenced(number))
     // Ops of before this object started, and the op that emptied the bucket, must have been appended.
-    const ready = due.filter((each) => !fenced.includes(each)).filter(({ upTo }) => Math.max(upTo, this.#started) <= served())
+    const ready = due
+      .filter((each) => !fenced.includes(each))
+      .filter(({ upTo }) => Math.max(upTo, this.#started) <= served())
     const answers = await this.#call(ready, ({ name, upTo }) => erase(name, { v: MESSAGE_VERSION, upTo }))
     await asyncFaultPoint('tidying.erased')
     atomically(() => {

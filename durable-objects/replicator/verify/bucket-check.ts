@@ -54,7 +54,12 @@ export interface BucketRepair {
    * `isCurrent` returns false when the comparison has ended meanwhile: then it is not known which of the rows got an op
    * since.
    */
-  rows(range: BucketRange, differences: readonly OpDifference[], expected: Expected, isCurrent: () => boolean): Promise<void>
+  rows(
+    range: BucketRange,
+    differences: readonly OpDifference[],
+    expected: Expected,
+    isCurrent: () => boolean,
+  ): Promise<void>
   totals(range: BucketRange, difference: Difference): Promise<void>
 }
 
@@ -63,7 +68,8 @@ export interface BucketRepair {
  * `complete`: no buckets are left. In the middle of a pass the next step may follow at once (`more`), when ops are
  * appended (`soon`), or when a bucket answers (`later`).
  */
-export type CheckOutcome = { kind: 'passed'; upTo: number; buckets: number } | { kind: 'complete' | 'more' | 'soon' | 'later' }
+export type CheckOutcome =
+  { kind: 'passed'; upTo: number; buckets: number } | { kind: 'complete' | 'more' | 'soon' | 'later' }
 
 /** A range that a bucket is asked for, and what row state said of it at op `at`. */
 interface Question {
@@ -137,7 +143,9 @@ export class BucketCheck {
     if (this.#questions.length === 0) this.#questions = this.#nextQuestions(expectation)
     if (this.#questions.length === 0) {
       this.#expectation = null
-      return this.#drillDowns.length > 0 ? { kind: 'more' } : { kind: 'passed', upTo: this.#upTo, buckets: this.#passBuckets }
+      return this.#drillDowns.length > 0
+        ? { kind: 'more' }
+        : { kind: 'passed', upTo: this.#upTo, buckets: this.#passBuckets }
     }
     const [first] = this.#questions
     this.waitingFor = first && first.at > this.#ports.committed() ? 'ops that are on their way to their buckets' : null
@@ -216,11 +224,25 @@ export class BucketCheck {
    */
   async #answer({ name, part, parts, split, list }: BucketRange, checkpoint: OpId): Promise<Answer | null> {
     const empty = { count: 0, checksum: 0, last: 0 }
-    const answer: Answer = { sums: Array.from({ length: split }, noRows), rows: new Map(), announced: empty, summed: empty }
+    const answer: Answer = {
+      sums: Array.from({ length: split }, noRows),
+      rows: new Map(),
+      announced: empty,
+      summed: empty,
+    }
     for (let pass = 0, passes = 1; pass < passes;) {
       await asyncFaultPoint('verify.ask')
       this.calls++
-      const page = await this.#ports.digest(name, { v: MESSAGE_VERSION, checkpoint, part, parts, split, list, pass, key: this.#key })
+      const page = await this.#ports.digest(name, {
+        v: MESSAGE_VERSION,
+        checkpoint,
+        part,
+        parts,
+        split,
+        list,
+        pass,
+        key: this.#key,
+      })
       if (page.kind === 'overtaken') return null
       if (page.kind === 'gone') return answer
       if (page.kind === 'more') continue
@@ -234,7 +256,12 @@ export class BucketCheck {
     return answer
   }
 
-  async #judge(expectation: Expectation, question: Question, answer: Answer | null, repair: BucketRepair): Promise<void> {
+  async #judge(
+    expectation: Expectation,
+    question: Question,
+    answer: Answer | null,
+    repair: BucketRepair,
+  ): Promise<void> {
     if (answer === null) return
     const { expected, sums, rows } = question
     const { range } = expected
@@ -243,7 +270,14 @@ export class BucketCheck {
     const { announced, summed } = answer
     if (range.parts === 1 && (announced.checksum !== summed.checksum || announced.count !== summed.count)) {
       const reason = `it announces ${announced.count} ops with checksum ${announced.checksum}, and has ${summed.count} with ${summed.checksum}`
-      await repair.totals(range, { code: 'bucket-checksum', table: null, key: null, bucket: range.name, reason, mended: false })
+      await repair.totals(range, {
+        code: 'bucket-checksum',
+        table: null,
+        key: null,
+        bucket: range.name,
+        reason,
+        mended: false,
+      })
       if (!isCurrent()) return
     }
     if (range.list) await repair.rows(range, opDifferences(rows, answer.rows), expected, isCurrent)
@@ -255,7 +289,9 @@ export class BucketCheck {
 /** Returns the first ranges that may be asked for at the same time. */
 function askedTogether(all: readonly Expected[]): Expected[] {
   let rows = 0
-  const most = all.slice(0, ASKED).findIndex(({ sums }) => (rows += sums.reduce((sum, each) => sum + each.rows, 0)) > ASKED_ROWS)
+  const most = all
+    .slice(0, ASKED)
+    .findIndex(({ sums }) => (rows += sums.reduce((sum, each) => sum + each.rows, 0)) > ASKED_ROWS)
   return all.slice(0, most < 0 ? ASKED : Math.max(1, most))
 }
 

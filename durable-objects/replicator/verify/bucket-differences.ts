@@ -48,12 +48,16 @@ export interface HeldContent {
 }
 
 /** Returns how the rows that a bucket holds differ from those that row state says are in it. */
-export function opDifferences(expected: ReadonlyMap<string, ExpectedRow>, found: ReadonlyMap<string, HeldContent>): OpDifference[] {
+export function opDifferences(
+  expected: ReadonlyMap<string, ExpectedRow>,
+  found: ReadonlyMap<string, HeldContent>,
+): OpDifference[] {
   const differences: OpDifference[] = []
   for (const [key, { hash, ref }] of expected) {
     const content = found.get(key)
     const there = content?.hash ?? null
-    if (there === null) differences.push({ code: 'op-missing', key, ref, hash: null, reason: 'the bucket lacks the row' })
+    if (there === null)
+      differences.push({ code: 'op-missing', key, ref, hash: null, reason: 'the bucket lacks the row' })
     else if (there !== hash && content?.weak !== hash) {
       differences.push({
         code: 'op-stale',
@@ -66,7 +70,13 @@ export function opDifferences(expected: ReadonlyMap<string, ExpectedRow>, found:
   }
   for (const [key, { hash }] of found) {
     if (expected.has(key)) continue
-    differences.push({ code: 'op-extra', key, ref: null, hash, reason: 'the bucket holds a row of which row state knows nothing' })
+    differences.push({
+      code: 'op-extra',
+      key,
+      ref: null,
+      hash,
+      reason: 'the bucket holds a row of which row state knows nothing',
+    })
   }
   return differences
 }

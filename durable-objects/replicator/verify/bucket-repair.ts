@@ -33,7 +33,12 @@ export function bucketRepair(session: SessionAccess, ports: BucketRepairPorts): 
   const { repairs, report, tableText, copyAgain, mendTotals } = ports
 
   /** Returns `left` when the row cannot be repaired, because its table is not followed now. */
-  function repairRow(batch: Batch, settle: Intake['settle'], range: BucketRange, { key, ref, hash }: OpDifference): 'mended' | 'left' {
+  function repairRow(
+    batch: Batch,
+    settle: Intake['settle'],
+    range: BucketRange,
+    { key, ref, hash }: OpDifference,
+  ): 'mended' | 'left' {
     const [type = '', id = '', subkey = ''] = JSON.parse(key) as string[]
     if (ref === null) {
       batch.removeStray({ bucket: range.bucket, type, id, subkey })

@@ -8,7 +8,15 @@ import { rowDifferences } from './row-differences.ts'
 
 const digester = new Digester('a key')
 const table = { schema: 'public', name: 't' }
-const whole = (bucket: number): BucketRange => ({ bucket, name: `b${bucket}`, definition: 'd', part: 0, parts: 1, split: 1, list: false })
+const whole = (bucket: number): BucketRange => ({
+  bucket,
+  name: `b${bucket}`,
+  definition: 'd',
+  part: 0,
+  parts: 1,
+  split: 1,
+  list: false,
+})
 const output = (bucket: number, id: string, hash: string): Output => ({ bucket, type: 't', id, hash })
 /** As SQLite orders texts. */
 const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b))
@@ -19,7 +27,8 @@ test('rows that change while they are counted count as they are in the end, what
     // SQLite orders the last two of these differently from JavaScript.
     const letters = ['a', 'b', 'z', '\u{e000}', '\u{1f600}']
     const rows = new Map<string, Output[]>()
-    const keyed = () => JSON.stringify([Array.from({ length: 3 }, () => letters[Math.floor(random() * letters.length)]).join('')])
+    const keyed = () =>
+      JSON.stringify([Array.from({ length: 3 }, () => letters[Math.floor(random() * letters.length)]).join('')])
     const some = (key: string) =>
       [1, 2, 3].filter(() => random() < 0.5).map((bucket) => output(bucket, key, String(Math.floor(random() * 3))))
     for (let i = 0; i < 60; i++) {
@@ -68,14 +77,18 @@ test('a row that gets an op in its bucket is known to be changed, and no other',
   expectation.count([], false)
   const [expected] = expectation.all
   const [a, b] = ['["a"]', '["b"]']
-  expectation.changes({ t: 1, key: a }, () => [output(1, 'a', 'x'), output(2, 'a', 'x')], [output(1, 'a', 'x'), output(2, 'a', 'y')])
+  expectation.changes({ t: 1, key: a }, () => [output(1, 'a', 'x'), output(2, 'a', 'x')], [
+    output(1, 'a', 'x'),
+    output(2, 'a', 'y'),
+  ])
   expect([...(expected?.changed ?? [])]).toEqual([])
   expectation.changes({ t: 1, key: b }, () => [output(1, 'b', 'x')], [])
   expect([...(expected?.changed ?? [])]).toEqual([rowKey('t', 'b', subkeyOf(table, b))])
 })
 
 test('differences of a row: each output, else the number of equal rows, else the texts that are kept of it', () => {
-  const codes = (...states: Parameters<typeof rowDifferences>) => rowDifferences(...states).map(({ code, bucket }) => [code, bucket])
+  const codes = (...states: Parameters<typeof rowDifferences>) =>
+    rowDifferences(...states).map(({ code, bucket }) => [code, bucket])
   const state = (...outputs: Output[]) => ({ outputs, image: null })
   const known = state(output(1, 'a', 'x'), output(2, 'a', 'x'), output(3, 'a', 'x'))
   expect(codes(known, state(output(1, 'a', 'x'), output(2, 'a', 'y'), output(4, 'a', 'x')))).toEqual([
@@ -103,5 +116,7 @@ test('a row of a table that replaces another one stays when the same row of that
   expectation.changes(after, () => [], outputs)
   // Without a REMOVE: to the bucket it is the same row.
   expectation.changes(before, () => outputs, [])
-  expect(expectation.all.map(({ sums, rows }) => [sums[0]?.rows, [...rows.values()].map(({ ref }) => ref)])).toEqual([[1, [after]]])
+  expect(expectation.all.map(({ sums, rows }) => [sums[0]?.rows, [...rows.values()].map(({ ref }) => ref)])).toEqual([
+    [1, [after]],
+  ])
 })

@@ -123,13 +123,22 @@ export class Expectation {
 }
 
 function without(outputs: readonly Output[], others: readonly Output[]): Output[] {
-  const texts = new Set(others.map((each) => JSON.stringify([each.bucket, each.type, each.id, each.hash, each.weakSubkey])))
-  return outputs.filter((each) => !texts.has(JSON.stringify([each.bucket, each.type, each.id, each.hash, each.weakSubkey])))
+  const texts = new Set(
+    others.map((each) => JSON.stringify([each.bucket, each.type, each.id, each.hash, each.weakSubkey])),
+  )
+  return outputs.filter(
+    (each) => !texts.has(JSON.stringify([each.bucket, each.type, each.id, each.hash, each.weakSubkey])),
+  )
 }
 
 /** Returns the key and the hash that an output has in its bucket. */
-function contentOf(ref: RowRef, { type, id, hash, weakSubkey }: Output, nameOf: (t: number) => TableName): { key: string; hash: string } {
-  if (ref.t === MAILBOX_TABLE.number) return { key: rowKey(type, id, MAILBOX_SUBKEY), hash: strongHash(mailboxData(id, hash)) }
+function contentOf(
+  ref: RowRef,
+  { type, id, hash, weakSubkey }: Output,
+  nameOf: (t: number) => TableName,
+): { key: string; hash: string } {
+  if (ref.t === MAILBOX_TABLE.number)
+    return { key: rowKey(type, id, MAILBOX_SUBKEY), hash: strongHash(mailboxData(id, hash)) }
   const subkey = (weakSubkey ? weakSubkeyOf : subkeyOf)(nameOf(ref.t), ref.key)
   return { key: rowKey(type, id, subkey), hash }
 }

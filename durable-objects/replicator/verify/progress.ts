@@ -45,7 +45,8 @@ export const newVerifying = (number: number, repair: boolean, started: string, b
 })
 
 /** Returns the number of differences that were found. */
-export const foundIn = ({ counts }: Pick<Verifying, 'counts'>): number => Object.values(counts).reduce((sum, n) => sum + n, 0)
+export const foundIn = ({ counts }: Pick<Verifying, 'counts'>): number =>
+  Object.values(counts).reduce((sum, n) => sum + n, 0)
 
 /**
  * Returns how far the table of this number is. The one that was being compared may not be followed any more: its
@@ -57,7 +58,11 @@ export function comparedSoFar(now: Verifying | null, number: number): CopyState 
 }
 
 /** Returns a share from 0 to 1. Half of it is the tables, half the buckets. */
-export function progressOf({ state, phase, table, copy, bucket }: Verifying, tables: readonly number[], lastBucket: number): number {
+export function progressOf(
+  { state, phase, table, copy, bucket }: Verifying,
+  tables: readonly number[],
+  lastBucket: number,
+): number {
   if (state === 'done' || phase === 'mending') return 1
   if (phase === 'buckets') return 0.5 + (lastBucket === 0 ? 0.5 : Math.min(1, bucket / lastBucket) / 2)
   const done = tables.filter((number) => number <= table).length

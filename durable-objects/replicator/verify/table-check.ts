@@ -47,7 +47,14 @@ export class TableCheck {
     const mended = repairs()
     if (mended) storeRow(batch, table, key, found)
     for (const { code, bucket, reason } of differences) {
-      report({ code, table: tableText(table), key, bucket: bucket === null ? null : bucketName(bucket), reason, mended })
+      report({
+        code,
+        table: tableText(table),
+        key,
+        bucket: bucket === null ? null : bucketName(bucket),
+        reason,
+        mended,
+      })
     }
   }
 }

@@ -89,7 +89,11 @@ class World {
       ...others,
     }
     this.verification.tableComparison(session).end()
-    while (this.verification.running && !this.verification.readsTables && (await this.verification.steps(session)) === 'busy');
+    while (
+      this.verification.running &&
+      !this.verification.readsTables &&
+      (await this.verification.steps(session)) === 'busy'
+    );
   }
 }
 
@@ -100,7 +104,9 @@ test('buckets that answer again are compared, and what an operator has found sta
   await w.run()
   const found = w.verification.answer(null)
   expect(found.verify).toMatchObject({ number: 1, by: 'ops', state: 'done', counts: { 'op-missing': 1 } })
-  expect(found.differences).toMatchObject([{ code: 'op-missing', table: `${MAILBOX_TABLE.schema}.${MAILBOX_TABLE.name}`, bucket: 'b1' }])
+  expect(found.differences).toMatchObject([
+    { code: 'op-missing', table: `${MAILBOX_TABLE.schema}.${MAILBOX_TABLE.name}`, bucket: 'b1' },
+  ])
 
   w.append.b1?.()
   w.verification.compareBuckets([1])
@@ -161,7 +167,12 @@ test('what was found is not repaired when it was cancelled while the repair wait
   w.logs.get('b1')?.append({ first: 50, last: 50, count: 1, checksum, body })
   w.state.set('decode', { ...w.state.get('decode'), counter: 50 })
   w.state.set('commit', { ...w.state.get('commit'), committed: 50 })
-  const batch = new Batch(50, { evaluate: () => ({ rows: [], errors: [] }), states: () => new Map(), number: () => 1, skipped: () => {} })
+  const batch = new Batch(50, {
+    evaluate: () => ({ rows: [], errors: [] }),
+    states: () => new Map(),
+    number: () => 1,
+    skipped: () => {},
+  })
   const between: Intake['between'] = (work) => work(batch, () => {})
   let rooms = 0
   const room = async () => {
@@ -199,7 +210,10 @@ test('one that is asked for while a bucket of the cancelled one is asked begins 
     w.verification.start(false, 'ops')
   }
   await w.run()
-  expect([w.verification.readsTables, w.verification.answer(null).verify]).toMatchObject([true, { number: 2, phase: 'source', buckets: 0 }])
+  expect([w.verification.readsTables, w.verification.answer(null).verify]).toMatchObject([
+    true,
+    { number: 2, phase: 'source', buckets: 0 },
+  ])
   await w.run()
   expect(w.verification.answer(null).verify).toMatchObject({ number: 2, state: 'done', buckets: 2, found: 2 })
 })

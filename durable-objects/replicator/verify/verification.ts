@@ -129,7 +129,8 @@ export class Verification {
 
   /** Throws ROCKPOOL_VERIFY when none is under way. */
   cancel(): void {
-    if (this.#comparisons.requested?.state !== 'running') throw new RockpoolError('ROCKPOOL_VERIFY', 'no verification is under way')
+    if (this.#comparisons.requested?.state !== 'running')
+      throw new RockpoolError('ROCKPOOL_VERIFY', 'no verification is under way')
     this.#end('cancelled')
   }
 
@@ -157,7 +158,12 @@ export class Verification {
 
   /** Returns what has a copier compare the tables that are not compared yet. */
   tableComparison(session: TableComparisonSession): TableComparison {
-    return new TableComparison({ comparisons: this.#comparisons, check: this.#tables, tables: this.#ports.tables, session })
+    return new TableComparison({
+      comparisons: this.#comparisons,
+      check: this.#tables,
+      tables: this.#ports.tables,
+      session,
+    })
   }
 
   /** Some steps after the tables. Returns `busy` when further ones may follow soon. */

@@ -37,7 +37,8 @@ function verified(stored: RowState | null, held: string) {
     trial: (over) =>
       new Batch(over.counter, {
         ...sources,
-        states: (of, keys) => new Map(keys.flatMap((key) => (over.state(of, key) ? [[key, over.state(of, key) as RowState]] : []))),
+        states: (of, keys) =>
+          new Map(keys.flatMap((key) => (over.state(of, key) ? [[key, over.state(of, key) as RowState]] : []))),
       }),
     isIncomplete: () => false,
     bucketName: () => 'b',
@@ -62,7 +63,10 @@ function verified(stored: RowState | null, held: string) {
   const answer = log.digest({ v: 2, checkpoint: 1, part: 0, parts: 1, split: 1, list: true, pass: 0, key: 'key' })
   if (answer.kind !== 'digest') throw new Error(answer.kind)
   const [expected] = expectation.all
-  const differences = opDifferences(expected?.rows ?? new Map(), new Map(answer.rows.map(({ key, ...content }) => [key, content])))
+  const differences = opDifferences(
+    expected?.rows ?? new Map(),
+    new Map(answer.rows.map(({ key, ...content }) => [key, content])),
+  )
   return {
     ops: batch.appends.size,
     found,

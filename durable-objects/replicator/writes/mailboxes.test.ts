@@ -12,7 +12,11 @@ class Mailboxes {
   readonly stored = new Map<string, RowState>()
   readonly buckets = new Map<string, number>()
 
-  batch(work: (batch: Batch) => void): { ops: [bucket: string, op: string, id: string, data?: unknown][]; rows: number; appends: number } {
+  batch(work: (batch: Batch) => void): {
+    ops: [bucket: string, op: string, id: string, data?: unknown][]
+    rows: number
+    appends: number
+  } {
     const batch = new Batch(0, {
       evaluate: () => ({ rows: [], errors: [] }),
       states: (_, keys) => new Map([...this.stored].filter(([key]) => keys.includes(key))),
@@ -25,7 +29,9 @@ class Mailboxes {
       texts.map((text): [string, string, string, unknown?] => {
         const op: WireOp = JSON.parse(text)
         const id = 'object_id' in op ? op.object_id : ''
-        return op.op === 'PUT' ? [names.get(number) ?? '', op.op, id, JSON.parse(op.data)] : [names.get(number) ?? '', op.op, id]
+        return op.op === 'PUT'
+          ? [names.get(number) ?? '', op.op, id, JSON.parse(op.data)]
+          : [names.get(number) ?? '', op.op, id]
       }),
     )
     const rows = [...(batch.rows.get(0)?.states ?? [])]

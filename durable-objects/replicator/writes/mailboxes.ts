@@ -26,7 +26,8 @@ const FIRST_DAY = 20_454
 
 /** Keys of row state: for a user, and for one client as in versions before there was one mailbox per user. */
 export const mailboxKey = (user: string): string => JSON.stringify([mailboxName(user)])
-export const clientMailboxKey = (user: string, clientId: string): string => JSON.stringify([clientMailboxName(user, clientId)])
+export const clientMailboxKey = (user: string, clientId: string): string =>
+  JSON.stringify([clientMailboxName(user, clientId)])
 
 export function ownerOfMailbox(key: string): { user: string; clientId: string | null } {
   const [name = ''] = JSON.parse(key) as string[]
@@ -66,7 +67,13 @@ export interface Delivered {
  * a higher one. In row state an output is a client, its `hash` the number, in the order in which they were issued, with
  * the day of each in `image`.
  */
-export function delivering(before: RowState | null, bucket: number, id: string, n: bigint, day: number): Delivered | null {
+export function delivering(
+  before: RowState | null,
+  bucket: number,
+  id: string,
+  n: bigint,
+  day: number,
+): Delivered | null {
   const there = deliveredOf(before, id)
   if (there !== null && there >= n) return null
   const put: Output = { bucket, type: MAILBOX_TABLE.name, id, hash: n.toString() }

@@ -65,7 +65,8 @@ class Source {
   }
 
   keep(batch: Batch): void {
-    for (const { states } of batch.rows.values()) for (const [key, state] of states) if (state) this.stored.set(key, state)
+    for (const { states } of batch.rows.values())
+      for (const [key, state] of states) if (state) this.stored.set(key, state)
   }
 
   mailbox(user: string, client: string): string | undefined {
@@ -153,7 +154,10 @@ describe('I5: numbers', () => {
   test('a failed message fails the requests that it carries, and the next one is tried', async () => {
     const source = new Source()
     source.fails = true
-    await expect(source.writes.request('u', 'c')).rejects.toMatchObject({ code: 'ROCKPOOL_WRITE_CHECKPOINT', status: 503 })
+    await expect(source.writes.request('u', 'c')).rejects.toMatchObject({
+      code: 'ROCKPOOL_WRITE_CHECKPOINT',
+      status: 503,
+    })
     source.fails = false
     await expect(source.writes.request('u', 'c')).resolves.toMatch(/^\d+$/)
   })
@@ -219,7 +223,13 @@ describe('I5: numbers that clients choose', () => {
 
 test('messages of earlier versions, and messages that are not ours', () => {
   const source = new Source()
-  source.follow(['{"write":[["u","c",1700000000000001]]}', '{"mark":"x"}', 'garbage', '{"write":[["u","c",-5]]}', '{"write":"x"}'])
+  source.follow([
+    '{"write":[["u","c",1700000000000001]]}',
+    '{"mark":"x"}',
+    'garbage',
+    '{"write":[["u","c",-5]]}',
+    '{"write":"x"}',
+  ])
   expect(source.mailbox('u', 'c')).toBe('1700000000000001')
   source.follow(['{"write":[["u","c","1700000000000002"]]}'])
   expect(source.mailbox('u', 'c')).toBe('1700000000000002')
@@ -350,7 +360,9 @@ describe('a slot that was lost', () => {
     source.hold = false
     const sent = source.messages.splice(0)
     await source.writes.repeat()
-    expect(source.messages.flatMap(entries).map(([, client]) => client)).toEqual(Array.from({ length: 32 }, (_, i) => `c${i + 168}`))
+    expect(source.messages.flatMap(entries).map(([, client]) => client)).toEqual(
+      Array.from({ length: 32 }, (_, i) => `c${i + 168}`),
+    )
     source.messages.length = 0
     source.follow(sent)
     await source.writes.repeat()

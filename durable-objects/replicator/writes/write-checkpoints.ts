@@ -128,7 +128,12 @@ export class WriteCheckpoints {
       const highest = larger(delivered, marks.get(client)?.n ?? this.#given(user, clientId))
       const n = id === null ? larger(BigInt(this.#next()), highest + 1n) : larger(id, highest)
       if (n > MAX_WRITE_CHECKPOINT) {
-        failed(new RockpoolError('PSYNC_S2001', 'this client has used up its numbers of write checkpoints: clear its local database'))
+        failed(
+          new RockpoolError(
+            'PSYNC_S2001',
+            'this client has used up its numbers of write checkpoints: clear its local database',
+          ),
+        )
         continue
       }
       // A number in flight is emitted again, because clients ask again when it does not arrive.
@@ -139,7 +144,10 @@ export class WriteCheckpoints {
       for (const mark of marks.values()) this.#owed.set(mark)
       const list = [...this.#owed.all()].map(({ user, clientId, n }): OwedWrite => [user, clientId, n.toString()])
       if (Buffer.byteLength(JSON.stringify(list)) > MAX_OWED_BYTES) {
-        const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', 'too many clients wait until everything is compared: ask again later')
+        const error = new RockpoolError(
+          'ROCKPOOL_WRITE_CHECKPOINT',
+          'too many clients wait until everything is compared: ask again later',
+        )
         for (const { failed } of batch) failed(error)
         this.#owed = this.#storedOwed()
         return
@@ -161,7 +169,9 @@ export class WriteCheckpoints {
   }
 
   async #emit(marks: readonly Mark[]): Promise<void> {
-    await this.#ports.emit(JSON.stringify({ write: marks.map(({ user, clientId, n }) => [user, clientId, n.toString()]) }))
+    await this.#ports.emit(
+      JSON.stringify({ write: marks.map(({ user, clientId, n }) => [user, clientId, n.toString()]) }),
+    )
     for (const mark of marks) this.#underWay.set(mark)
   }
 
@@ -182,7 +192,8 @@ export class WriteCheckpoints {
 export function deliver(batch: Batch, content: string, highest: bigint | number = MAX_WRITE_CHECKPOINT): void {
   const parsed = message.safeParse(jsonOrNull(content))
   if (!parsed.success) return
-  for (const [user, clientId, n] of parsed.data.write) if (BigInt(n) <= highest) batch.deliver(user, clientId, BigInt(n))
+  for (const [user, clientId, n] of parsed.data.write)
+    if (BigInt(n) <= highest) batch.deliver(user, clientId, BigInt(n))
 }
 
 /** Returns how many of the first requests fit into one message. */

@@ -3,6 +3,8 @@ import { el } from './element.ts'
 import { remembered } from './remembered.ts'
 import { words } from './words.ts'
 
+// The whole page. The file is long because an example is copied from, and read as one.
+
 /** The URL of Rockpool, which the server inserts. */
 declare const ENDPOINT: string
 
@@ -23,7 +25,14 @@ const schema = {
   tables: {
     lists: { columns: { name: 'text', owner_id: 'text', shared: 'boolean', created_at: 'text' } },
     todos: {
-      columns: { list_id: 'text', title: 'text', done: 'boolean', owner_id: 'text', shared: 'boolean', created_at: 'text' },
+      columns: {
+        list_id: 'text',
+        title: 'text',
+        done: 'boolean',
+        owner_id: 'text',
+        shared: 'boolean',
+        created_at: 'text',
+      },
       indexes: { by_list: ['list_id'] },
     },
   },
@@ -89,14 +98,22 @@ class Pane {
     this.#network.addEventListener('click', () => void this.#toggleNetwork())
     this.#db.on('status', (status) => this.#showStatus(status))
     this.#showStatus(this.#db.status)
-    this.#db.live<List>('SELECT id, name, owner_id, shared FROM lists ORDER BY created_at IS NULL, created_at, name', [], (lists) => {
-      this.#data.lists = lists
-      this.#show()
-    })
-    this.#db.live<Todo>('SELECT id, list_id, title, done FROM todos ORDER BY created_at IS NULL, created_at, title', [], (todos) => {
-      this.#data.todos = todos
-      this.#show()
-    })
+    this.#db.live<List>(
+      'SELECT id, name, owner_id, shared FROM lists ORDER BY created_at IS NULL, created_at, name',
+      [],
+      (lists) => {
+        this.#data.lists = lists
+        this.#show()
+      },
+    )
+    this.#db.live<Todo>(
+      'SELECT id, list_id, title, done FROM todos ORDER BY created_at IS NULL, created_at, title',
+      [],
+      (todos) => {
+        this.#data.todos = todos
+        this.#show()
+      },
+    )
   }
 
   async #toggleNetwork(): Promise<void> {
@@ -172,7 +189,8 @@ class Pane {
       ]),
     )
     const { lists, todos } = this.#data
-    const empty = this.#db.status.lastSyncedAt === null ? 'Nothing has arrived yet.' : 'Nothing here yet. Make a list below.'
+    const empty =
+      this.#db.status.lastSyncedAt === null ? 'Nothing has arrived yet.' : 'Nothing here yet. Make a list below.'
     this.#lists.replaceChildren(
       ...(lists.length === 0 ? [el('p', { className: 'empty', textContent: empty })] : []),
       ...lists.map((list) =>
@@ -189,24 +207,52 @@ class Pane {
 
   #list(list: List, todos: Todo[], draft: string): HTMLElement {
     const mine = list.owner_id === this.#user
-    const tag = list.shared ? el('span', { className: 'tag', textContent: mine ? 'shared' : `shared by ${list.owner_id}` }) : null
-    const share = el('button', { type: 'button', className: 'share', textContent: list.shared ? 'Stop sharing' : 'Share' })
-    share.addEventListener('click', () => void this.#run('UPDATE lists SET shared = ? WHERE id = ?', [!list.shared, list.id]))
+    const tag = list.shared
+      ? el('span', { className: 'tag', textContent: mine ? 'shared' : `shared by ${list.owner_id}` })
+      : null
+    const share = el('button', {
+      type: 'button',
+      className: 'share',
+      textContent: list.shared ? 'Stop sharing' : 'Share',
+    })
+    share.addEventListener(
+      'click',
+      () => void this.#run('UPDATE lists SET shared = ? WHERE id = ?', [!list.shared, list.id]),
+    )
     const remove = el('button', { type: 'button', textContent: 'Delete', ariaLabel: `Delete the list ${list.name}` })
     remove.addEventListener('click', () => void this.#deleteList(list, todos.length))
     const tools = mine ? el('div', { className: 'tools' }, share, remove) : null
-    const input = el('input', { placeholder: 'Add a todo …', ariaLabel: `Add a todo to ${list.name}`, maxLength: 500, value: draft })
+    const input = el('input', {
+      placeholder: 'Add a todo …',
+      ariaLabel: `Add a todo to ${list.name}`,
+      maxLength: 500,
+      value: draft,
+    })
     input.dataset.list = list.id
     const form = el('form', {}, input)
     form.addEventListener('submit', (event) => this.#submit(event, form, (text) => this.#addTodo(list, text)))
     const items = el('ul', { className: 'todos' }, ...todos.map((todo) => this.#todo(todo)))
-    return el('article', { className: 'list' }, el('header', {}, el('h3', { textContent: list.name }), tag, tools), items, form)
+    return el(
+      'article',
+      { className: 'list' },
+      el('header', {}, el('h3', { textContent: list.name }), tag, tools),
+      items,
+      form,
+    )
   }
 
   #todo(todo: Todo): HTMLElement {
     const box = el('input', { type: 'checkbox', checked: todo.done === 1 })
-    box.addEventListener('change', () => void this.#run('UPDATE todos SET done = ? WHERE id = ?', [box.checked, todo.id]))
-    const remove = el('button', { type: 'button', className: 'remove', textContent: '✕', ariaLabel: `Delete ${todo.title}` })
+    box.addEventListener(
+      'change',
+      () => void this.#run('UPDATE todos SET done = ? WHERE id = ?', [box.checked, todo.id]),
+    )
+    const remove = el('button', {
+      type: 'button',
+      className: 'remove',
+      textContent: '✕',
+      ariaLabel: `Delete ${todo.title}`,
+    })
     remove.addEventListener('click', () => void this.#run('DELETE FROM todos WHERE id = ?', [todo.id]))
     const arrived = this.#shown.size > 0 && !this.#shown.has(todo.id)
     const className = `todo${todo.done ? ' done' : ''}${arrived ? ' arrived' : ''}`
@@ -228,8 +274,19 @@ class Pane {
   }
 
   #addTodo(list: List, title: string): Promise<void> {
-    const values = [crypto.randomUUID(), list.id, title, false, list.owner_id, list.shared === 1, new Date().toISOString()]
-    return this.#run('INSERT INTO todos (id, list_id, title, done, owner_id, shared, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)', values)
+    const values = [
+      crypto.randomUUID(),
+      list.id,
+      title,
+      false,
+      list.owner_id,
+      list.shared === 1,
+      new Date().toISOString(),
+    ]
+    return this.#run(
+      'INSERT INTO todos (id, list_id, title, done, owner_id, shared, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      values,
+    )
   }
 
   async #deleteList({ id, name }: List, todos: number): Promise<void> {
@@ -272,7 +329,9 @@ function offerSignIn(user: string, section: HTMLElement): void {
     void begun(user, section)
   }
   button.addEventListener('click', begin, { once: true })
-  section.replaceChildren(el('div', { className: 'signed-out' }, el('p', { textContent: `${nameOf(user)} is signed out.` }), button))
+  section.replaceChildren(
+    el('div', { className: 'signed-out' }, el('p', { textContent: `${nameOf(user)} is signed out.` }), button),
+  )
 }
 
 const begun = (user: string, section: HTMLElement): Promise<void> =>

@@ -1,5 +1,9 @@
 /** Remembers a choice of each user, also across reloads. */
-export function remembered(what: string): { has(user: string): boolean; set(user: string): void; clear(user: string): void } {
+export function remembered(what: string): {
+  has(user: string): boolean
+  set(user: string): void
+  clear(user: string): void
+} {
   const key = (user: string): string => `todos-${user}-${what}`
   return {
     has: (user: string): boolean => localStorage.getItem(key(user)) !== null,

@@ -16,7 +16,9 @@ const status = (state: SyncState, more: Partial<Status> = {}): Status => ({
   ...more,
   ...state,
 })
-const failing = { upload: { error: { code: 'upload_answer', message: 'the upload was answered 500' }, attempts: 2, retryAt: 0 } }
+const failing = {
+  upload: { error: { code: 'upload_answer', message: 'the upload was answered 500' }, attempts: 2, retryAt: 0 },
+}
 
 test.each<[string, Status, string, string, string | null]>([
   ['in step', status({ state: 'live' }), 'In step', 'live', null],
@@ -58,7 +60,10 @@ test.each<[string, Status, string, string, string | null]>([
   ],
   [
     'with a token that the server refuses',
-    status({ state: 'needs-auth', error: { code: 'PSYNC_S2102', message: 'the signature of the token is wrong' } }, { pendingWrites: 1 }),
+    status(
+      { state: 'needs-auth', error: { code: 'PSYNC_S2102', message: 'the signature of the token is wrong' } },
+      { pendingWrites: 1 },
+    ),
     'Token refused · 1 change to send',
     'needs-auth',
     'The token is refused: the signature of the token is wrong',

@@ -51,7 +51,8 @@ interface TableRow {
   relpersistence: string
   relreplident: string
   filenode: string
-  columns: { name: string; type: string; type_name: string; not_null: boolean; generated: string; version: string }[] | null
+  columns:
+    { name: string; type: string; type_name: string; not_null: boolean; generated: string; version: string }[] | null
   key: KeyColumn[] | null
   deferrable: boolean | null
   identity_key: KeyColumn[] | null
@@ -87,7 +88,8 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
     ORDER BY n.nspname, c.relname`
   const types = await readTypes(sql)
   const found = rows.map((row): FoundTable => {
-    const identity = row.relreplident === 'n' || row.relreplident === 'f' || row.relreplident === 'i' ? row.relreplident : 'd'
+    const identity =
+      row.relreplident === 'n' || row.relreplident === 'f' || row.relreplident === 'i' ? row.relreplident : 'd'
     const keyed = (identity === 'i' ? row.identity_key : row.key) ?? []
     const key = keyed.map(({ name }) => name)
     const columns = (row.columns ?? []).map((column) => ({
@@ -108,7 +110,9 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
       columns,
       key,
       keyEquals: keyed.map(({ equal }) => equal ?? '='),
-      keyTypes: keyed.map(({ name, base }) => (castsTrust(columns.find((column) => column.name === name)?.type) ? base : null)),
+      keyTypes: keyed.map(({ name, base }) =>
+        castsTrust(columns.find((column) => column.name === name)?.type) ? base : null,
+      ),
       identity,
       ancestors: (row.ancestors ?? []).map(({ oid, schema, name }) => ({ oid: Number(oid), schema, name })),
       filenode: Number(row.filenode),
@@ -132,7 +136,10 @@ function castsTrust(type: ColumnType | undefined): boolean {
 
 function holdsDomain(type: ColumnType): boolean {
   if (type.kind === 'domain') return true
-  return (type.of !== undefined && holdsDomain(type.of)) || (type.attributes?.some((attribute) => holdsDomain(attribute.type)) ?? false)
+  return (
+    (type.of !== undefined && holdsDomain(type.of)) ||
+    (type.attributes?.some((attribute) => holdsDomain(attribute.type)) ?? false)
+  )
 }
 
 /**

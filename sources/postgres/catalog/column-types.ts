@@ -57,7 +57,12 @@ export async function readTypes(sql: Sql): Promise<(oid: number) => ColumnType> 
       const attributes = (row.attributes ?? []).map((attribute) => ({ name: attribute.name, type: of(attribute.type) }))
       result = { ...base, kind: 'composite', attributes }
     } else if (row.is_array) {
-      result = { ...base, kind: 'array', of: of(row.elem), ...(row.delimiter === ',' ? {} : { delimiter: row.delimiter }) }
+      result = {
+        ...base,
+        kind: 'array',
+        of: of(row.elem),
+        ...(row.delimiter === ',' ? {} : { delimiter: row.delimiter }),
+      }
     } else result = { ...base, kind: 'base' }
     if (row.labels !== null) result = { ...result, labels: row.labels }
     made.set(oid, result)

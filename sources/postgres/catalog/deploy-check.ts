@@ -58,7 +58,13 @@ export async function readSchema(sql: Sql): Promise<{ tables: SchemaTable[] }> {
   }
 }
 
-function typeOf({ name, type }: { name: string; type: string | null }): [[string, { name: string; kind: ValueKind }]] | null {
+function typeOf({
+  name,
+  type,
+}: {
+  name: string
+  type: string | null
+}): [[string, { name: string; kind: ValueKind }]] | null {
   const label = type?.replace(/^enum /, '')
   const kind = type === null ? undefined : type === label ? KINDS[type] : 'text'
   return kind === undefined || label === undefined ? null : [[name, { name: label, kind }]]
@@ -98,7 +104,15 @@ export async function unfollowable(
   const { published, lacking, advice } = await publishedThen(sql, found, publication, own)
   const [server] = await sql<{ version: string }[]>`SELECT current_setting('server_version_num') AS version`
   const name = publication ?? own
-  const { tables, refusedTables } = followTables(isThere, found, published, name, Number(server?.version ?? 0), columns, meant)
+  const { tables, refusedTables } = followTables(
+    isThere,
+    found,
+    published,
+    name,
+    Number(server?.version ?? 0),
+    columns,
+    meant,
+  )
   const followed = new Set(tables.map(tableKey))
   return [
     ...missing,
@@ -109,7 +123,13 @@ export async function unfollowable(
       missing: false,
       followed: false,
     })),
-    ...refusedTables.map(({ name, table, reason }) => ({ name, table, reason, missing: false, followed: followed.has(tableKey(name)) })),
+    ...refusedTables.map(({ name, table, reason }) => ({
+      name,
+      table,
+      reason,
+      missing: false,
+      followed: followed.has(tableKey(name)),
+    })),
   ]
 }
 
@@ -122,7 +142,14 @@ async function publishedThen(sql: Sql, found: readonly FoundTable[], given: stri
   const name = given ?? own
   const published = new Map(await publishedTables(sql, name))
   const [facts] = await sql<
-    { is_there: boolean; all: boolean; owned: boolean; via_root: boolean; may_create: boolean; members: number[] | null }[]
+    {
+      is_there: boolean
+      all: boolean
+      owned: boolean
+      via_root: boolean
+      may_create: boolean
+      members: number[] | null
+    }[]
   >`
     SELECT p.oid IS NOT NULL AS is_there, coalesce(p.puballtables, false) AS all, coalesce(pg_has_role(p.pubowner, 'USAGE'), false) AS owned,
       coalesce(p.pubviaroot, false) AS via_root, has_database_privilege(current_database(), 'CREATE') AS may_create,
@@ -134,8 +161,11 @@ async function publishedThen(sql: Sql, found: readonly FoundTable[], given: stri
   const isPublished = (table: FoundTable) =>
     [table, ...table.ancestors].some(({ oid }) => published.has(oid)) ||
     (table.partitioned && leavesOf(table, found).every(({ oid }) => published.has(oid)))
-  const lacking = wanted.filter((table) => (given === undefined ? !facts?.members?.includes(table.oid) : !isPublished(table)))
-  const mayAdd = given === undefined && (exists ? facts?.owned : facts?.may_create) === true && lacking.every(({ owned }) => owned)
+  const lacking = wanted.filter((table) =>
+    given === undefined ? !facts?.members?.includes(table.oid) : !isPublished(table),
+  )
+  const mayAdd =
+    given === undefined && (exists ? facts?.owned : facts?.may_create) === true && lacking.every(({ owned }) => owned)
   for (const table of lacking) {
     const under = table.partitioned && !facts?.via_root ? leavesOf(table, found) : [table]
     for (const { oid, schema, name: relation } of under) {

@@ -44,7 +44,11 @@ export function followTables(
         ? `it is published under ${tableText(above)}: name that in the sync config, or ALTER PUBLICATION ${publication} SET (publish_via_partition_root = false)`
         : `it is not in the publication ${publication}: ${publish(publication, true, [table])}`
       refuse(table, reason, true)
-    } else if (table.named && !found.some((each) => published.has(each.oid) && below(each, table)) && !emptyMember(table, found)) {
+    } else if (
+      table.named &&
+      !found.some((each) => published.has(each.oid) && below(each, table)) &&
+      !emptyMember(table, found)
+    ) {
       refuse(table, `it is not in the publication ${publication}: ${publish(publication, true, [table])}`, true)
     }
   }
@@ -64,7 +68,8 @@ function meantColumns(lost: readonly string[], { columns }: FoundTable): string 
 }
 
 const below = (table: FoundTable, root: FoundTable) => table.ancestors.some((each) => each.oid === root.oid)
-export const leavesOf = (root: FoundTable, found: readonly FoundTable[]) => found.filter((each) => !each.partitioned && below(each, root))
+export const leavesOf = (root: FoundTable, found: readonly FoundTable[]) =>
+  found.filter((each) => !each.partitioned && below(each, root))
 
 function follow(
   table: FoundTable,
@@ -79,7 +84,8 @@ function follow(
   if (leaves.some((leaf) => JSON.stringify(leaf.key) !== JSON.stringify(key))) {
     return {
       followed: null,
-      reason: 'its partitions have different keys or replica identities, and it is published with publish_via_partition_root',
+      reason:
+        'its partitions have different keys or replica identities, and it is published with publish_via_partition_root',
     }
   }
   // Before Postgres 18 generated columns are never sent, although the catalog may list them.
@@ -127,6 +133,9 @@ function follow(
   }
   return {
     followed,
-    reason: left.length > 0 ? `the publication's column list leaves out ${left.join(', ')}, so these columns are not synced` : null,
+    reason:
+      left.length > 0
+        ? `the publication's column list leaves out ${left.join(', ')}, so these columns are not synced`
+        : null,
   }
 }

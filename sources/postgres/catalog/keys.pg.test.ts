@@ -40,7 +40,10 @@ describe.each(POSTGRES_VERSIONS)('keys of every kind, Postgres %i', (version) =>
     const sql = postgres.sql()
     for (const [name, [type, one, other]] of Object.entries(KEYS)) {
       await sql.unsafe(`CREATE TABLE public.${name} (k ${type}, n int, v text, PRIMARY KEY (n, k))`)
-      await sql.unsafe(`INSERT INTO public.${name} VALUES ($1::text::${type}, 1, 'one'), ($2::text::${type}, 1, 'other')`, [one, other])
+      await sql.unsafe(
+        `INSERT INTO public.${name} VALUES ($1::text::${type}, 1, 'one'), ($2::text::${type}, 1, 'other')`,
+        [one, other],
+      )
     }
     const source = connectSource(postgres.url)
     const names = Object.keys(KEYS).map((name) => ({ schema: 'public', name }))

@@ -28,10 +28,15 @@ export async function meantTables(sql: Sql, missing: readonly TableName[]): Prom
 }
 
 /** Returns the names in the sync config that are not in the database. */
-export const missingNames = (names: readonly TableName[], found: readonly (TableName & { named: boolean })[]): TableName[] =>
+export const missingNames = (
+  names: readonly TableName[],
+  found: readonly (TableName & { named: boolean })[],
+): TableName[] =>
   names.filter(
-    ({ schema, name }) => !name.endsWith('%') && !found.some((each) => each.named && each.schema === schema && each.name === name),
+    ({ schema, name }) =>
+      !name.endsWith('%') && !found.some((each) => each.named && each.schema === schema && each.name === name),
   )
 
 /** Returns the message for a missing table, followed by the question. */
-export const noSuchTable = (meant: string): string => `there is no such table in the database${meant === '' ? '' : `: ${meant}`}`
+export const noSuchTable = (meant: string): string =>
+  `there is no such table in the database${meant === '' ? '' : `: ${meant}`}`

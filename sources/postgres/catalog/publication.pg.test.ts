@@ -34,7 +34,12 @@ describe.each(POSTGRES_VERSIONS)('our own publication, Postgres %i', (version) =
       create table parts_1 partition of parts for values in (1)`)
     const tables = names('files', 'whole', 'coded', 'parts')
     const prepare = (read: string[], all = false) =>
-      prepareSource(source, { slot: 's', tables, nameColumns: true, columns: () => ({ all, read: new Set(read), named: new Set() }) })
+      prepareSource(source, {
+        slot: 's',
+        tables,
+        nameColumns: true,
+        columns: () => ({ all, read: new Set(read), named: new Set() }),
+      })
     await postgres.sql()`drop publication if exists rockpool`
     const first = await prepare(['name'])
     expect(await listed()).toEqual({ files: ['id', 'name'], whole: null, coded: ['code'], parts: null })
@@ -48,7 +53,8 @@ describe.each(POSTGRES_VERSIONS)('our own publication, Postgres %i', (version) =
     // What is too much is left.
     const fewer = await prepare([])
     expect(await listed()).toMatchObject({ files: ['id', 'name'] })
-    const prints = ({ tables: found }: typeof first) => Object.fromEntries(found.map(({ name, fingerprint }) => [name, fingerprint]))
+    const prints = ({ tables: found }: typeof first) =>
+      Object.fromEntries(found.map(({ name, fingerprint }) => [name, fingerprint]))
     expect(Object.keys(prints(fewer)).filter((name) => prints(fewer)[name] !== prints(first)[name])).toEqual([])
     await prepare(['name', 'note'])
     expect(await listed()).toMatchObject({ files: ['id', 'name', 'note'] })
@@ -67,7 +73,11 @@ describe.each(POSTGRES_VERSIONS)('our own publication, Postgres %i', (version) =
       await postgres.sql().unsafe(change)
     }
     await postgres.sql()`drop publication rockpool`
-    await prepareSource(source, { slot: 's', tables, columns: () => ({ all: false, read: new Set(), named: new Set() }) })
+    await prepareSource(source, {
+      slot: 's',
+      tables,
+      columns: () => ({ all: false, read: new Set(), named: new Set() }),
+    })
     expect(await listed()).toEqual({ files: null, whole: null, coded: null, parts: null })
     await postgres.sql()`drop publication rockpool`
   })
@@ -92,7 +102,9 @@ describe.each(POSTGRES_VERSIONS)('our own publication, Postgres %i', (version) =
     })
     const wanted = { all: false, read: new Set<string>(), named: new Set(['z']) }
     const found = await unfollowable(source, names('judged', 'none'), undefined, undefined, () => wanted)
-    expect(found.map(({ table, missing, followed, reason }) => [table, missing, followed, reason.slice(0, 26)])).toEqual([
+    expect(
+      found.map(({ table, missing, followed, reason }) => [table, missing, followed, reason.slice(0, 26)]),
+    ).toEqual([
       ['public.none', true, false, 'there is no such table in '],
       ['public.judged', false, false, 'the sync config reads "z",'],
     ])
@@ -106,7 +118,8 @@ describe.each(POSTGRES_VERSIONS)('our own publication, Postgres %i', (version) =
     const wanted = { all: false, read: new Set<string>(), named: new Set(['owner_ids']) }
     const given = names('meeting', 'elsewhere', 'unlike', 'meetings')
     const { refusedTables } = await prepareSource(source, { slot: 'meant', tables: given, columns: () => wanted })
-    const kept = 'Rows of it that were synced stay as they are until it exists, or until a sync config is deployed that does not name it'
+    const kept =
+      'Rows of it that were synced stay as they are until it exists, or until a sync config is deployed that does not name it'
     expect(refusedTables.map(({ reason }) => reason)).toEqual([
       `there is no such table in the database: did you mean public.meetings? ${kept}`,
       `there is no such table in the database: did you mean app.elsewhere? ${kept}`,

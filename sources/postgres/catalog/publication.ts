@@ -85,7 +85,9 @@ export const membersOf = (tables: readonly FoundTable[]): FoundTable[] =>
 
 /** Returns the complete statement that adds the tables to the publication. */
 export function publish(publication: string, exists: boolean, tables: readonly Pick<FoundTable, 'quoted'>[]): string {
-  const verb = exists ? `ALTER PUBLICATION ${readable(publication)} ADD TABLE` : `CREATE PUBLICATION ${readable(publication)} FOR TABLE`
+  const verb = exists
+    ? `ALTER PUBLICATION ${readable(publication)} ADD TABLE`
+    : `CREATE PUBLICATION ${readable(publication)} FOR TABLE`
   return `${verb} ${tables.map(({ quoted }) => quoted).join(', ')}`
 }
 
@@ -93,7 +95,9 @@ export function publish(publication: string, exists: boolean, tables: readonly P
 const readable = (name: string) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : identifier(name))
 
 export const forAllTables = (publication: string) =>
-  settings(`the publication ${publication} is one FOR ALL TABLES, which is not Rockpool's: drop it, or set PUBLICATION to its name`)
+  settings(
+    `the publication ${publication} is one FOR ALL TABLES, which is not Rockpool's: drop it, or set PUBLICATION to its name`,
+  )
 
 /**
  * Removes one table, because each may have another owner. Returns false when we may not: then it does not keep us from
@@ -130,7 +134,14 @@ export async function publishedTables(sql: Sql, publication: string): Promise<Ma
     )
   }
   const rows = await sql<
-    { oid: string; schema: string; name: string; columns: string[] | null; filter: string | null; members: string | null }[]
+    {
+      oid: string
+      schema: string
+      name: string
+      columns: string[] | null
+      filter: string | null
+      members: string | null
+    }[]
   >`
     SELECT c.oid::text, t.schemaname AS schema, t.tablename AS name, to_json(to_jsonb(t) -> 'attnames') AS columns,
       to_jsonb(t) ->> 'rowfilter' AS filter,

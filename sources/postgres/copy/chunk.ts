@@ -32,7 +32,10 @@ export async function currentSnapshot(sql: Sql): Promise<Snapshot> {
 }
 
 /** Returns the size of a relation in blocks. `outOfLine` counts the blocks of its TOAST table. */
-export async function relationSize(sql: Sql, table: TablePart): Promise<{ filenode: number; blocks: number; outOfLine: number }> {
+export async function relationSize(
+  sql: Sql,
+  table: TablePart,
+): Promise<{ filenode: number; blocks: number; outOfLine: number }> {
   const oid = String(table.oid)
   try {
     const [row] = await sql<{ filenode: string; blocks: string; out_of_line: string }[]>`
@@ -40,7 +43,11 @@ export async function relationSize(sql: Sql, table: TablePart): Promise<{ fileno
         (pg_relation_size(${oid}::oid) / current_setting('block_size')::int8)::text AS blocks,
         (SELECT coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0) / current_setting('block_size')::int8
           FROM pg_class WHERE oid = ${oid}::oid)::text AS out_of_line`
-    return { filenode: Number(row?.filenode ?? 0), blocks: Number(row?.blocks ?? 0), outOfLine: Number(row?.out_of_line ?? 0) }
+    return {
+      filenode: Number(row?.filenode ?? 0),
+      blocks: Number(row?.blocks ?? 0),
+      outOfLine: Number(row?.out_of_line ?? 0),
+    }
   } catch (error) {
     throw sourceError(error)
   }
@@ -74,17 +81,33 @@ export async function readChunk(
  * snapshot holds all copies of a row. With `cut` false the size is not limited, for a range that cannot be made
  * smaller.
  */
-export async function readClass(sql: Sql, table: CatalogTable, from: string, to: string | null, cut = true): Promise<ReadRows> {
+export async function readClass(
+  sql: Sql,
+  table: CatalogTable,
+  from: string,
+  to: string | null,
+  cut = true,
+): Promise<ReadRows> {
   const hash = contentHashSql(table.columns.map(textOf))
   const condition = to === null ? `${hash} >= $1::text` : `${hash} >= $1::text AND ${hash} < $2::text`
-  return readStatement(sql, table, table, { from: relation(table), condition, parameters: to === null ? [from] : [from, to], cut })
+  return readStatement(sql, table, table, {
+    from: relation(table),
+    condition,
+    parameters: to === null ? [from] : [from, to],
+    cut,
+  })
 }
 
 /**
  * Returns rows by key (strings as `TableDecoder.key` makes them); missing ones are left out. With `keys` as `what`, all
  * columns but those of the key are null. When the result was `cut`, the caller must ask for fewer keys.
  */
-export async function readRows(sql: Sql, table: CatalogTable, keys: readonly string[], what: 'rows' | 'keys' = 'rows'): Promise<ReadRows> {
+export async function readRows(
+  sql: Sql,
+  table: CatalogTable,
+  keys: readonly string[],
+  what: 'rows' | 'keys' = 'rows',
+): Promise<ReadRows> {
   const values = keys.map((key) => JSON.parse(key) as (string | null)[])
   const arrays = table.key.map((_, i) => `$${i + 1}::text::text[]`)
   const equal = table.key.map((name, i) => {
@@ -145,7 +168,8 @@ async function readStatement(
   const filter = table.rowFilter === null ? '' : ` AND (${table.rowFilter})`
   const longer = columns.filter(({ stored }) => stored !== null)
   const bytes = longer.map(
-    ({ i }) => `CASE WHEN octet_length(x.c${i}) > ${MAX_VALUE_BYTES} THEN 0 ELSE coalesce(octet_length(x.c${i}), 0) END`,
+    ({ i }) =>
+      `CASE WHEN octet_length(x.c${i}) > ${MAX_VALUE_BYTES} THEN 0 ELSE coalesce(octet_length(x.c${i}), 0) END`,
   )
   const left = ({ i, key }: { i: number; key: boolean }) =>
     `(x.s${i} > ${HUGE_BYTES} OR octet_length(x.c${i}) > ${MAX_VALUE_BYTES}${key ? '' : ` OR w.bytes > ${MAX_ROW_BYTES} AND x.c${i} IS NOT NULL`})`
@@ -153,7 +177,8 @@ async function readStatement(
     column.stored === null ? `x.c${column.i}` : `CASE WHEN ${left(column)} THEN NULL ELSE x.c${column.i} END`,
   )
   const lengths = longer.map(
-    (column) => `CASE WHEN ${left(column)} THEN '${column.i}:' || coalesce(octet_length(x.c${column.i}), x.s${column.i}) END`,
+    (column) =>
+      `CASE WHEN ${left(column)} THEN '${column.i}:' || coalesce(octet_length(x.c${column.i}), x.s${column.i}) END`,
   )
   const values = columns.map(({ i, text, stored }) =>
     stored === null
@@ -189,7 +214,10 @@ async function readStatement(
     const head = rows[0]
     if (!head) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a chunk statement returned nothing')
     if (head[2] === true || head[2] === 't') {
-      throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', 'the database URL names a replica: rows can be copied from the primary only')
+      throw new RockpoolError(
+        'ROCKPOOL_SOURCE_SETTINGS',
+        'the database URL names a replica: rows can be copied from the primary only',
+      )
     }
     const tuples: Tuple[] = []
     let next: Place | null = null
@@ -214,7 +242,8 @@ async function readStatement(
 /** Types whose values never have a long text. */
 const SHORT =
   /^(bool|int2|int4|int8|float4|float8|numeric|money|uuid|oid|date|time|timetz|timestamp|timestamptz|interval|inet|cidr|macaddr8?|name|char)$/
-const mayBeLarge = (type: ColumnType): boolean => !(type.kind === 'enum' || (type.kind === 'base' && SHORT.test(type.name)))
+const mayBeLarge = (type: ColumnType): boolean =>
+  !(type.kind === 'enum' || (type.kind === 'base' && SHORT.test(type.name)))
 
 function placeOf(text: string): Place {
   const [block = '', item = ''] = text.slice(1, -1).split(',')

@@ -62,7 +62,14 @@ describe.each(POSTGRES_VERSIONS)('large values of Postgres %i', (version) => {
     let [reads, most] = [0, 0]
     for (let from: { block: number; item: number } | null = { block: 0, item: 0 }; from; reads++) {
       received = 0
-      const { tuples, next }: Awaited<ReturnType<typeof readChunk>> = await readChunk(sql, table, table, from, blocks, rows)
+      const { tuples, next }: Awaited<ReturnType<typeof readChunk>> = await readChunk(
+        sql,
+        table,
+        table,
+        from,
+        blocks,
+        rows,
+      )
       most = Math.max(most, received)
       all.push(...tuples)
       from = next

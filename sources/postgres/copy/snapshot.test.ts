@@ -11,7 +11,14 @@ test('LSNs compare as numbers and print as Postgres prints them', () => {
 
 test('a snapshot sees transactions below xmax that are not in progress', () => {
   const snapshot = parseSnapshot('100:110:100,105')
-  expect([99n, 100n, 104n, 105n, 109n, 110n].map((xid) => isVisible(snapshot, xid))).toEqual([true, false, true, false, true, false])
+  expect([99n, 100n, 104n, 105n, 109n, 110n].map((xid) => isVisible(snapshot, xid))).toEqual([
+    true,
+    false,
+    true,
+    false,
+    true,
+    false,
+  ])
   expect(parseSnapshot('77422:77422:').xip.size).toBe(0)
   expect(() => parseSnapshot('1:2')).toThrow('not a snapshot')
 })

@@ -5,7 +5,11 @@ import type { Snapshot } from '../types.ts'
 export function parseSnapshot(text: string): Snapshot {
   const parts = /^(\d+):(\d+):((?:\d+(?:,\d+)*)?)$/.exec(text)
   if (!parts) throw new RockpoolError('ROCKPOOL_INTERNAL', `${JSON.stringify(text)} is not a snapshot`)
-  return { xmin: BigInt(parts[1]!), xmax: BigInt(parts[2]!), xip: new Set((parts[3] ?? '').split(',').filter(Boolean).map(BigInt)) }
+  return {
+    xmin: BigInt(parts[1]!),
+    xmax: BigInt(parts[2]!),
+    xip: new Set((parts[3] ?? '').split(',').filter(Boolean).map(BigInt)),
+  }
 }
 
 /**

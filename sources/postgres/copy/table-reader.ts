@@ -76,7 +76,11 @@ export class PostgresReader implements TableReader {
   }
 
   /** Uses the present size of a part, because later rows come through the stream. */
-  async begin(of: SourceTable, before: CopyCursor | null, call: Call): Promise<{ cursor: PostgresCursor; resumed: boolean }> {
+  async begin(
+    of: SourceTable,
+    before: CopyCursor | null,
+    call: Call,
+  ): Promise<{ cursor: PostgresCursor; resumed: boolean }> {
     const table = postgresTable(of)
     const { part = 0 } = before ? postgresCursor(before) : {}
     return { cursor: await this.#part(table, part, call), resumed: part > 0 }
@@ -116,7 +120,13 @@ export class PostgresReader implements TableReader {
     return { kind: 'rows', read: rowsOf(table, read), next, range: null }
   }
 
-  async #class(table: PostgresTable, cursor: PostgresCursor, to: number, budget: ReadBudget, call: Call): Promise<Chunk> {
+  async #class(
+    table: PostgresTable,
+    cursor: PostgresCursor,
+    to: number,
+    budget: ReadBudget,
+    call: Call,
+  ): Promise<Chunk> {
     const { filenode, part = 0, block, blocks } = cursor
     const [from, end] = [classStart(block) ?? '', classStart(to)]
     const read = await this.#asked(call, (sql) => readClass(sql, table.catalog, from, end, to - block > 1))
@@ -131,7 +141,12 @@ export class PostgresReader implements TableReader {
     return { kind: 'rows', read: rowsOf(table, read), next: { filenode, part, block: to, blocks }, range }
   }
 
-  async rows(of: SourceTable, keys: readonly string[], what: 'rows' | 'keys', call: Call): Promise<Rows & { cut: boolean }> {
+  async rows(
+    of: SourceTable,
+    keys: readonly string[],
+    what: 'rows' | 'keys',
+    call: Call,
+  ): Promise<Rows & { cut: boolean }> {
     const table = postgresTable(of)
     const read = await this.#asked(call, (sql) => readRows(sql, table.catalog, keys, what))
     return { ...rowsOf(table, read), cut: read.cut }

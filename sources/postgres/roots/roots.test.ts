@@ -13,7 +13,11 @@ const YEAR_MS = 365 * 86_400_000
 const ALL = [
   ...SUPABASE_ROOTS.map((root) => ({ ...root, name: 'Supabase Root 2021 CA', key: 'rsa2048' })),
   ...Object.entries(RDS_ROOTS).flatMap(([region, roots]) =>
-    Object.entries(roots).map(([key, root]) => ({ ...root, name: `Amazon RDS ${region} Root CA ${key.toUpperCase()} G1`, key })),
+    Object.entries(roots).map(([key, root]) => ({
+      ...root,
+      name: `Amazon RDS ${region} Root CA ${key.toUpperCase()} G1`,
+      key,
+    })),
   ),
 ]
 
@@ -32,7 +36,11 @@ test.each(ALL)(
 )
 
 test('every root is valid for another year: otherwise ask its host for the next one, and ship both', () => {
-  expect(ALL.filter(({ until }) => Date.parse(until) < Date.now() + YEAR_MS).map(({ name, until }) => `${name} ends ${until}`)).toEqual([])
+  expect(
+    ALL.filter(({ until }) => Date.parse(until) < Date.now() + YEAR_MS).map(
+      ({ name, until }) => `${name} ends ${until}`,
+    ),
+  ).toEqual([])
 })
 
 test('the fingerprints of Supabase are those that others have published', () => {
@@ -56,7 +64,8 @@ test.each([
 ])('the roots of %s: %s', (host, name) => expect(rootsOfHost(host)).toBe(name))
 
 test('RDS: the roots of the region, all of them for a host without a region, and advice for one that is not shipped', () => {
-  const names = (host: string) => rootsFor('rds', host).map((der) => /CN=(.*)/.exec(new X509Certificate(der).subject)?.[1])
+  const names = (host: string) =>
+    rootsFor('rds', host).map((der) => /CN=(.*)/.exec(new X509Certificate(der).subject)?.[1])
   expect(names('app.abc.eu-west-1.rds.amazonaws.com')).toEqual([
     'Amazon RDS eu-west-1 Root CA RSA2048 G1',
     'Amazon RDS eu-west-1 Root CA RSA4096 G1',
@@ -72,7 +81,7 @@ test('RDS: the roots of the region, all of them for a host without a region, and
 })
 
 test('hosts with self-signed certificates', () => {
-  expect(['roundhouse.proxy.rlwy.net', 'proxy.rlwy.net', 'db.example', 'x.proxy.rlwy.net.example'].map(isSelfSigned)).toEqual([
-    ...[true, false, false, false],
-  ])
+  expect(
+    ['roundhouse.proxy.rlwy.net', 'proxy.rlwy.net', 'db.example', 'x.proxy.rlwy.net.example'].map(isSelfSigned),
+  ).toEqual([...[true, false, false, false]])
 })

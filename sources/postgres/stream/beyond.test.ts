@@ -40,9 +40,17 @@ describe('the stream behind it', () => {
   function read(confirmed: bigint, ...messages: PgoutputMessage[]) {
     const events: SourceEvent['kind'][] = []
     const repeated: PostgresPosition[] = []
-    const options = { prefix: 'p', reference: () => 0n, confirmed, repeated: (position: PostgresPosition) => repeated.push(position) }
-    const transactions = new Transactions(new DescribedTables([]), { position: left, place: null }, options, ({ kind }) =>
-      events.push(kind),
+    const options = {
+      prefix: 'p',
+      reference: () => 0n,
+      confirmed,
+      repeated: (position: PostgresPosition) => repeated.push(position),
+    }
+    const transactions = new Transactions(
+      new DescribedTables([]),
+      { position: left, place: null },
+      options,
+      ({ kind }) => events.push(kind),
     )
     for (const message of messages) transactions.message(message, 1)
     return { events, repeated }
@@ -53,7 +61,9 @@ describe('the stream behind it', () => {
   })
 
   test.each([0x1ffn, 0x200n, 0x202n])('is not by one that has confirmed %s', (confirmed) => {
-    expect(() => read(confirmed, ...transaction(0x300n))).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SOURCE_CHANGED' }))
+    expect(() => read(confirmed, ...transaction(0x300n))).toThrow(
+      expect.objectContaining({ code: 'ROCKPOOL_SOURCE_CHANGED' }),
+    )
   })
 
   test('ends when the transaction comes again, and nothing behind that is read', () => {

@@ -53,7 +53,10 @@ export class ChangedRow implements RowChange {
     const { row, missing } = this.#decoder.row(tuple)
     const found: Record<string, string> = {}
     if (missing.length > 0) {
-      const old = this.#message.type === 'update' && this.#message.old ? imageOf(this.#decoder, this.#message.old) : (kept() ?? {})
+      const old =
+        this.#message.type === 'update' && this.#message.old
+          ? imageOf(this.#decoder, this.#message.old)
+          : (kept() ?? {})
       for (const name of missing) {
         const text = old[name]
         if (text === undefined) return null

@@ -45,7 +45,8 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   /** A session that has just ended lets go of its slot a moment later. */
   async function untilFree(name: string): Promise<void> {
     const sql = postgres.sql()
-    while ((await sql`select 1 from pg_replication_slots where slot_name = ${name} and active`).length > 0) await setTimeout(5)
+    while ((await sql`select 1 from pg_replication_slots where slot_name = ${name} and active`).length > 0)
+      await setTimeout(5)
   }
   async function slotOf(name: string): Promise<{ confirmed: bigint; walEnd: bigint }> {
     const [row] = await postgres.sql()<{ confirmed: string; wal_end: string }[]>`
@@ -193,7 +194,10 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
       for (const id of upTo(5)) await sql`insert into t values (${id})`
       await untilFree('stranger')
       await sql`select pg_replication_slot_advance('stranger', pg_current_wal_lsn())`
-      expect(await follower.session()).toEqual({ end: 'changed', why: expect.stringMatching(/somebody else has read the slot/) })
+      expect(await follower.session()).toEqual({
+        end: 'changed',
+        why: expect.stringMatching(/somebody else has read the slot/),
+      })
     })
 
     test('a slot that was dropped, and one that was made anew under its name', async () => {
@@ -269,7 +273,9 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
         exception when others then null;
         end;
       end loop; end $$`)
-      await sql.begin((tx) => tx`insert into t values (2000)`.then(() => Promise.reject(new Error('roll back')))).catch(() => {})
+      await sql
+        .begin((tx) => tx`insert into t values (2000)`.then(() => Promise.reject(new Error('roll back'))))
+        .catch(() => {})
       const session = connection()
       await session.unsafe('begin')
       await session`insert into t values (500), (501)`

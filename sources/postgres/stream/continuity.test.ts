@@ -4,9 +4,16 @@ import { parseLsn } from './lsn.ts'
 
 const known = { systemIdentifier: '7', database: 'app' }
 const position = { lsn: '0/200', xid: 9, time: 't' }
-const source = (more: { system?: string; database?: string; created?: boolean; lost?: string; flush?: string; end?: string } = {}) => ({
+const source = (
+  more: { system?: string; database?: string; created?: boolean; lost?: string; flush?: string; end?: string } = {},
+) => ({
   identity: { systemIdentifier: more.system ?? '7', timeline: 1, database: more.database ?? 'app' },
-  slot: { created: more.created ?? false, lost: more.lost ?? null, confirmedFlush: parseLsn(more.flush ?? '0/200'), failover: null },
+  slot: {
+    created: more.created ?? false,
+    lost: more.lost ?? null,
+    confirmedFlush: parseLsn(more.flush ?? '0/200'),
+    failover: null,
+  },
   walEnd: parseLsn(more.end ?? '0/300'),
 })
 

@@ -10,7 +10,8 @@ import { confirmedBy, type PostgresPosition } from './positions.ts'
 export type PostgresIdentity = { systemIdentifier: string; database: string; tls?: true }
 
 /** Other kinds' state never comes this far: see `fromStored`. */
-export const postgresIdentity = (identity: KeptIdentity | null): PostgresIdentity | null => identity as PostgresIdentity | null
+export const postgresIdentity = (identity: KeptIdentity | null): PostgresIdentity | null =>
+  identity as PostgresIdentity | null
 
 /**
  * Why what the slot will tell does not connect to what it told so far; null when it may. What remains is seen in the
@@ -25,13 +26,15 @@ export function disconnected(
   if (known === null) return null
   const other = (reason: string) => ({ reason, slotLost: false })
   if (known.systemIdentifier !== identity.systemIdentifier) return other('this is another database server')
-  if (known.database !== identity.database) return other(`this is another database: ${identity.database}, not ${known.database}`)
+  if (known.database !== identity.database)
+    return other(`this is another database: ${identity.database}, not ${known.database}`)
   if (slot.lost !== null) return { reason: slot.lost, slotLost: true }
   if (slot.created) return { reason: 'the slot was missing', slotLost: true }
   if (position === null) return null
   const at = parseLsn(position.lsn)
   if (walEnd < at) return other(`the database was put back to an older state: its WAL ends before ${position.lsn}`)
-  if (slot.confirmedFlush > confirmedBy(position)) return other(`somebody else has read the slot, beyond ${position.lsn}`)
+  if (slot.confirmedFlush > confirmedBy(position))
+    return other(`somebody else has read the slot, beyond ${position.lsn}`)
   return null
 }
 

@@ -33,7 +33,11 @@ export class DescribedTables {
   }
 
   /** `expected`: it is as the catalog said. `lacking`: changes of it are left out, so it must be compared. */
-  describe(m: Extract<PgoutputMessage, { type: 'relation' }>): { table: PostgresTable | null; expected: boolean; lacking: boolean } {
+  describe(m: Extract<PgoutputMessage, { type: 'relation' }>): {
+    table: PostgresTable | null
+    expected: boolean
+    lacking: boolean
+  } {
     const table = this.#tables.get(m.oid)
     if (!table) return { table: null, expected: false, lacking: false }
     const { sent, named, columns } = table.catalog
@@ -42,9 +46,15 @@ export class DescribedTables {
     const known = (sent ?? columns).map((column) => `${column.name} ${column.typeOid}`).join()
     const expected = described === known && m.schema === table.schema && m.name === table.name
     if (!expected) this.#altered.add(m.oid)
-    const lacking = named?.some((name) => !names.includes(name) && sent?.some((column) => column.name === name)) ?? false
+    const lacking =
+      named?.some((name) => !names.includes(name) && sent?.some((column) => column.name === name)) ?? false
     if (lacking) this.#described.delete(m.oid)
-    else this.#described.set(m.oid, { table, decoder: new TableDecoder(table.catalog, names), altered: this.#altered.has(m.oid) })
+    else
+      this.#described.set(m.oid, {
+        table,
+        decoder: new TableDecoder(table.catalog, names),
+        altered: this.#altered.has(m.oid),
+      })
     return { table, expected, lacking }
   }
 }

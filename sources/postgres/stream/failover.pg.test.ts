@@ -37,7 +37,10 @@ const connect = (options: { replication?: boolean } = {}): Sql => {
 }
 async function stream() {
   const refused: string[] = []
-  const { slot, publication, walSenderTimeoutMs } = await prepareSource(connect(), { slot: 's', tables: [{ schema: 'public', name: 't' }] })
+  const { slot, publication, walSenderTimeoutMs } = await prepareSource(connect(), {
+    slot: 's',
+    tables: [{ schema: 'public', name: 't' }],
+  })
   const received = { inserts: 0 }
   const replication = await openReplication(
     connect({ replication: true }),
@@ -45,7 +48,9 @@ async function stream() {
       slot: 's',
       publication,
       walSenderTimeoutMs,
-      ...(slot.failover === false ? { markForFailover: { refused: (reason: string) => void refused.push(reason) } } : {}),
+      ...(slot.failover === false
+        ? { markForFailover: { refused: (reason: string) => void refused.push(reason) } }
+        : {}),
     },
     { message: (message) => void (message.type === 'insert' && received.inserts++), keepalive: () => {} },
   )
@@ -57,7 +62,8 @@ describe('a slot outlives a failover', () => {
     const { slot, replication } = await stream()
     expect(slot).toMatchObject({ created: true, failover: true })
     const copied = async () =>
-      (await standby.sql()`select 1 from pg_replication_slots where slot_name = 's' and synced and not temporary`).length
+      (await standby.sql()`select 1 from pg_replication_slots where slot_name = 's' and synced and not temporary`)
+        .length
     await until('the standby to keep it', async () => (await copied()) === 1, 60)
     await replication.close()
   })
@@ -82,7 +88,11 @@ test('while a standby that must confirm is away, Postgres sends nothing: that is
   try {
     await standby.pause()
     await sql`insert into t values (2)`
-    await until('the wait to be seen', async () => (await measureSlot(connect(), 's'))?.awaitedStandbys === STANDBY_SLOT, 20)
+    await until(
+      'the wait to be seen',
+      async () => (await measureSlot(connect(), 's'))?.awaitedStandbys === STANDBY_SLOT,
+      20,
+    )
     await setTimeout(5_000)
     expect(received.inserts).toBe(0)
     await standby.resume()
@@ -103,7 +113,9 @@ describe('what a failover would need', () => {
     expect(facts.physical).toEqual([{ name: STANDBY_SLOT, active: true, feedback: true }])
     const asked = failoverAdvice(facts)
     expect(asked).toEqual([expect.stringMatching(/names no standby.*Set it to standby/), expect.stringMatching(unseen)])
-    expect(failoverAdvice({ ...facts, synchronized: `other, "${STANDBY_SLOT}"` })).toEqual([expect.stringMatching(unseen)])
+    expect(failoverAdvice({ ...facts, synchronized: `other, "${STANDBY_SLOT}"` })).toEqual([
+      expect.stringMatching(unseen),
+    ])
   })
 
   test('what is missing is named, and nothing of a database without a standby', () => {

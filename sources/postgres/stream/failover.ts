@@ -25,7 +25,9 @@ export interface StandbyFacts {
 }
 
 export async function standbyFacts(sql: Sql): Promise<StandbyFacts> {
-  const [row] = await sql<{ version: number; physical: StandbyFacts['physical'] | null; streams: boolean; synchronized: string | null }[]>`
+  const [row] = await sql<
+    { version: number; physical: StandbyFacts['physical'] | null; streams: boolean; synchronized: string | null }[]
+  >`
     SELECT current_setting('server_version_num')::int AS version,
       (SELECT json_agg(json_build_object('name', slot_name, 'active', active, 'feedback', xmin IS NOT NULL) ORDER BY slot_name)
         FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary) AS physical,
@@ -57,7 +59,9 @@ export function failoverAdvice({ serverVersion, physical, streams, synchronized 
   }
   for (const { name, feedback } of physical) {
     if (!feedback)
-      advice.push(`the standby of the slot ${name} sends no feedback: set hot_standby_feedback = on there, or it keeps no copy of our slot`)
+      advice.push(
+        `the standby of the slot ${name} sends no feedback: set hot_standby_feedback = on there, or it keeps no copy of our slot`,
+      )
   }
   const unnamed = physical.filter(({ name }) => waitsForStandby(synchronized, name) === null)
   if (physical.length > 0 && unnamed.length === physical.length) {

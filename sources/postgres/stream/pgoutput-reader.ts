@@ -30,7 +30,10 @@ export class PgoutputReader {
     const bytes = this.#bytes
     const hex = bytes.toString('hex', 0, SHOWN_BYTES).replace(/..(?=.)/g, '$& ')
     const more = bytes.length > SHOWN_BYTES ? ' …' : ''
-    throw new RockpoolError('ROCKPOOL_PGOUTPUT', `${problem}: ${bytes.length} bytes, read up to ${this.#at}: ${hex}${more}`)
+    throw new RockpoolError(
+      'ROCKPOOL_PGOUTPUT',
+      `${problem}: ${bytes.length} bytes, read up to ${this.#at}: ${hex}${more}`,
+    )
   }
 
   #advance(size: number): number {

@@ -67,7 +67,9 @@ describe.each(POSTGRES_VERSIONS)('messages of Postgres %i', (version) => {
       async close() {
         await walsender.end({ timeout: 1 })
         await sql`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'live' AND active_pid IS NOT NULL`
-        while ((await sql`SELECT FROM pg_replication_slots WHERE slot_name = 'live' AND active_pid IS NOT NULL`).length > 0);
+        while (
+          (await sql`SELECT FROM pg_replication_slots WHERE slot_name = 'live' AND active_pid IS NOT NULL`).length > 0
+        );
         await sql`SELECT pg_drop_replication_slot('live')`
       },
     }
@@ -135,7 +137,12 @@ describe.each(POSTGRES_VERSIONS)('messages of Postgres %i', (version) => {
       await sql`UPDATE by_index SET a = 'z'`
       await sql`DELETE FROM by_index`
     })
-    expect(of(messages, 'relation').map(({ identity, columns }) => [identity, columns.map(({ key, typmod }) => [key, typmod])])).toEqual([
+    expect(
+      of(messages, 'relation').map(({ identity, columns }) => [
+        identity,
+        columns.map(({ key, typmod }) => [key, typmod]),
+      ]),
+    ).toEqual([
       [
         'f',
         [
@@ -214,7 +221,11 @@ describe.each(POSTGRES_VERSIONS)('messages of Postgres %i', (version) => {
     })
     expect(kinds(messages)).toBe('message begin message commit message begin message commit')
     expect(
-      of(messages, 'message').map(({ transactional, prefix, content }) => [transactional, prefix, Buffer.from(content).toString('hex')]),
+      of(messages, 'message').map(({ transactional, prefix, content }) => [
+        transactional,
+        prefix,
+        Buffer.from(content).toString('hex'),
+      ]),
     ).toEqual([
       [false, 'b', '00ff'],
       [true, 'a', Buffer.from('inside').toString('hex')],
@@ -289,7 +300,8 @@ describe.each(POSTGRES_VERSIONS)('messages of Postgres %i', (version) => {
       CREATE TABLE other (id int PRIMARY KEY);
       CREATE PUBLICATION streams FOR TABLE streamed, other;
     `)
-    const fill = (from: number, to: number) => `INSERT INTO streamed SELECT n, 'S', repeat('x', 200) FROM generate_series(${from}, ${to}) n`
+    const fill = (from: number, to: number) =>
+      `INSERT INTO streamed SELECT n, 'S', repeat('x', 200) FROM generate_series(${from}, ${to}) n`
     const live = await stream('streams')
     const { messages } = live
     await transaction(
@@ -320,7 +332,16 @@ describe.each(POSTGRES_VERSIONS)('messages of Postgres %i', (version) => {
     await live.until((message) => message.type === 'insert' && message.xid === undefined && message.new[0] === '2')
     await live.close()
     const seen = new Set(messages.map((message) => message.type))
-    for (const kind of ['stream start', 'stream stop', 'stream commit', 'stream abort', 'relation', 'type', 'begin', 'commit'] as const) {
+    for (const kind of [
+      'stream start',
+      'stream stop',
+      'stream commit',
+      'stream abort',
+      'relation',
+      'type',
+      'begin',
+      'commit',
+    ] as const) {
       expect(seen).toContain(kind)
     }
     const starts = of(messages, 'stream start')

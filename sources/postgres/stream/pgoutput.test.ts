@@ -4,12 +4,17 @@ import { decodePgoutput, StreamingPgoutputDecoder } from './pgoutput.ts'
 import type { PgoutputMessage } from '../types.ts'
 
 // Fields as the documentation of Postgres writes them, put together to bytes.
-const byte = (...values: (number | string)[]) => values.map((value) => (typeof value === 'number' ? value : value.charCodeAt(0)))
+const byte = (...values: (number | string)[]) =>
+  values.map((value) => (typeof value === 'number' ? value : value.charCodeAt(0)))
 const int16 = (value: number) => [(value >> 8) & 255, value & 255]
 const int32 = (value: number) => [24, 16, 8, 0].map((shift) => (value >>> shift) & 255)
 const int64 = (value: bigint) => [...int32(Number((value >> 32n) & 0xffffffffn)), ...int32(Number(value & 0xffffffffn))]
 const string = (text: string) => [...new TextEncoder().encode(text), 0]
-const text = (value: string) => [...byte('t'), ...int32(new TextEncoder().encode(value).length), ...new TextEncoder().encode(value)]
+const text = (value: string) => [
+  ...byte('t'),
+  ...int32(new TextEncoder().encode(value).length),
+  ...new TextEncoder().encode(value),
+]
 const tuple = (...values: (string | null | undefined)[]) => [
   ...int16(values.length),
   ...values.flatMap((value) => (value === null ? byte('n') : value === undefined ? byte('u') : text(value))),
@@ -29,7 +34,11 @@ const MESSAGES: [name: string, bytes: number[], message: PgoutputMessage][] = [
     [...byte('C', 0), ...int64(LSN), ...int64(LSN + 48n), ...int64(-1n)],
     { type: 'commit', commitLsn: LSN, endLsn: LSN + 48n, commitTime: '1999-12-31T23:59:59.999999Z' },
   ],
-  ['Origin', [...byte('O'), ...int64(LSN), ...string('from_elsewhere')], { type: 'origin', commitLsn: LSN, name: 'from_elsewhere' }],
+  [
+    'Origin',
+    [...byte('O'), ...int64(LSN), ...string('from_elsewhere')],
+    { type: 'origin', commitLsn: LSN, name: 'from_elsewhere' },
+  ],
   [
     'Relation',
     [
@@ -60,13 +69,21 @@ const MESSAGES: [name: string, bytes: number[], message: PgoutputMessage][] = [
       ],
     },
   ],
-  ['Type', [...byte('Y'), ...int32(16400), ...string('app'), ...string('mood')], { type: 'type', oid: 16400, schema: 'app', name: 'mood' }],
+  [
+    'Type',
+    [...byte('Y'), ...int32(16400), ...string('app'), ...string('mood')],
+    { type: 'type', oid: 16400, schema: 'app', name: 'mood' },
+  ],
   [
     'Insert',
     [...byte('I'), ...int32(7), ...byte('N'), ...tuple('1', '', null, undefined, 'ä', 'Grüße 🌊', 'a long text')],
     { type: 'insert', oid: 7, new: ['1', '', null, undefined, 'ä', 'Grüße 🌊', 'a long text'] },
   ],
-  ['Update', [...byte('U'), ...int32(7), ...byte('N'), ...tuple('1', undefined)], { type: 'update', oid: 7, new: ['1', undefined] }],
+  [
+    'Update',
+    [...byte('U'), ...int32(7), ...byte('N'), ...tuple('1', undefined)],
+    { type: 'update', oid: 7, new: ['1', undefined] },
+  ],
   [
     'Update of the key',
     [...byte('U'), ...int32(7), ...byte('K'), ...tuple('1', null), ...byte('N'), ...tuple('2', 'x')],
@@ -77,8 +94,16 @@ const MESSAGES: [name: string, bytes: number[], message: PgoutputMessage][] = [
     [...byte('U'), ...int32(7), ...byte('O'), ...tuple('1', 'w'), ...byte('N'), ...tuple('1', 'x')],
     { type: 'update', oid: 7, old: ['1', 'w'], new: ['1', 'x'] },
   ],
-  ['Delete by key', [...byte('D'), ...int32(7), ...byte('K'), ...tuple('1', null)], { type: 'delete', oid: 7, key: ['1', null] }],
-  ['Delete with the old row', [...byte('D'), ...int32(7), ...byte('O'), ...tuple('1', 'x')], { type: 'delete', oid: 7, old: ['1', 'x'] }],
+  [
+    'Delete by key',
+    [...byte('D'), ...int32(7), ...byte('K'), ...tuple('1', null)],
+    { type: 'delete', oid: 7, key: ['1', null] },
+  ],
+  [
+    'Delete with the old row',
+    [...byte('D'), ...int32(7), ...byte('O'), ...tuple('1', 'x')],
+    { type: 'delete', oid: 7, old: ['1', 'x'] },
+  ],
   [
     'Truncate',
     [...byte('T'), ...int32(2), ...byte(3), ...int32(7), ...int32(8)],
@@ -119,7 +144,9 @@ describe('protocol 1', () => {
 
   test.each(MESSAGES)('%s cut short anywhere, or longer than it says, is an error with the bytes', (_, bytes) => {
     for (let length = 0; length < bytes.length; length++) {
-      expect(codeOf(() => decodeAt(bytes.slice(0, length)))).toMatch(/^ROCKPOOL_PGOUTPUT .*shorter than it says: \d+ bytes/)
+      expect(codeOf(() => decodeAt(bytes.slice(0, length)))).toMatch(
+        /^ROCKPOOL_PGOUTPUT .*shorter than it says: \d+ bytes/,
+      )
     }
     expect(codeOf(() => decodeAt([...bytes, 0]))).toMatch(/^ROCKPOOL_PGOUTPUT .*longer than it says/)
   })
@@ -127,20 +154,44 @@ describe('protocol 1', () => {
   test.each<[string, number[], RegExp]>([
     ['an unknown message', byte('Z', 1, 2), /unknown type "Z": 3 bytes, read up to 1: 5a 01 02$/],
     ['a message of protocol 2', [...byte('S'), ...int32(7), 1], /unknown type "S"/],
-    ['a binary value', [...byte('I'), ...int32(7), ...byte('N'), ...int16(1), ...byte('b'), ...int32(0)], /unknown form 98/],
-    ['no new tuple in an insert', [...byte('I'), ...int32(7), ...byte('X'), ...tuple('1')], /"X" where a new tuple begins/],
-    ['no new tuple in an update', [...byte('U'), ...int32(7), ...byte('X'), ...tuple('1')], /"X" where a new tuple begins/],
+    [
+      'a binary value',
+      [...byte('I'), ...int32(7), ...byte('N'), ...int16(1), ...byte('b'), ...int32(0)],
+      /unknown form 98/,
+    ],
+    [
+      'no new tuple in an insert',
+      [...byte('I'), ...int32(7), ...byte('X'), ...tuple('1')],
+      /"X" where a new tuple begins/,
+    ],
+    [
+      'no new tuple in an update',
+      [...byte('U'), ...int32(7), ...byte('X'), ...tuple('1')],
+      /"X" where a new tuple begins/,
+    ],
     [
       'no new tuple behind the old one',
       [...byte('U'), ...int32(7), ...byte('K'), ...tuple('1'), ...byte('O'), ...tuple('1')],
       /"O" where a new tuple begins/,
     ],
-    ['a delete without its row', [...byte('D'), ...int32(7), ...byte('N'), ...tuple('1')], /delete with the unknown tuple "N"/],
+    [
+      'a delete without its row',
+      [...byte('D'), ...int32(7), ...byte('N'), ...tuple('1')],
+      /delete with the unknown tuple "N"/,
+    ],
     ['flags of a truncate', [...byte('T'), ...int32(1), ...byte(4), ...int32(7)], /unknown flags 4/],
     ['flags of a commit', [...byte('C', 1), ...int64(1n), ...int64(2n), ...int64(0n)], /unknown flags 1/],
-    ['a replica identity', [...byte('R'), ...int32(7), ...string('s'), ...string('t'), ...byte('x'), ...int16(0)], /replica identity "x"/],
+    [
+      'a replica identity',
+      [...byte('R'), ...int32(7), ...string('s'), ...string('t'), ...byte('x'), ...int16(0)],
+      /replica identity "x"/,
+    ],
     ['a count that no message could hold', [...byte('T'), ...int32(0xffffffff), ...byte(0)], /shorter than it says/],
-    ['a time beyond all calendars', [...byte('B'), ...int64(1n), ...int64(2n ** 63n - 1n), ...int32(1)], /time out of range/],
+    [
+      'a time beyond all calendars',
+      [...byte('B'), ...int64(1n), ...int64(2n ** 63n - 1n), ...int32(1)],
+      /time out of range/,
+    ],
   ])('%s is an error', (_, bytes, message) => {
     expect(codeOf(() => decodeAt(bytes))).toMatch(/^ROCKPOOL_PGOUTPUT /)
     expect(codeOf(() => decodeAt(bytes))).toMatch(message)
@@ -187,7 +238,11 @@ describe('protocol 2', () => {
     expect(decode(stop)).toEqual({ type: 'stream stop' })
     expect(decode(start(700, 0))).toEqual({ type: 'stream start', xid: 700, first: false })
     expect(decode(stop)).toEqual({ type: 'stream stop' })
-    expect(decode([...byte('A'), ...int32(700), ...int32(701)])).toEqual({ type: 'stream abort', xid: 700, subXid: 701 })
+    expect(decode([...byte('A'), ...int32(700), ...int32(701)])).toEqual({
+      type: 'stream abort',
+      xid: 700,
+      subXid: 701,
+    })
     expect(decode([...byte('c'), ...int32(700), 0, ...int64(LSN), ...int64(LSN + 1n), ...int64(TIME)])).toEqual({
       type: 'stream commit',
       xid: 700,
@@ -207,10 +262,13 @@ describe('protocol 2', () => {
       return codeOf(() => decoder.decode(new Uint8Array(bytes)))
     }
     for (const [name, bytes] of MESSAGES) {
-      if (name === 'Begin' || name === 'Commit') expect(within(bytes)).toMatch(/^ROCKPOOL_PGOUTPUT .*inside a stream block/)
+      if (name === 'Begin' || name === 'Commit')
+        expect(within(bytes)).toMatch(/^ROCKPOOL_PGOUTPUT .*inside a stream block/)
     }
     expect(within(start(2, 1))).toMatch(/inside a stream block/)
     expect(within([...byte('A'), ...int32(1), ...int32(1)])).toMatch(/inside a stream block/)
-    expect(within([...byte('c'), ...int32(1), 0, ...int64(1n), ...int64(1n), ...int64(1n)])).toMatch(/inside a stream block/)
+    expect(within([...byte('c'), ...int32(1), 0, ...int64(1n), ...int64(1n), ...int64(1n)])).toMatch(
+      /inside a stream block/,
+    )
   })
 })

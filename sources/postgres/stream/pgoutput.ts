@@ -37,7 +37,8 @@ export class StreamingPgoutputDecoder {
 
 function streamMessage(reader: PgoutputReader, tag: string, streaming: boolean): PgoutputMessage | null {
   const wanted = (inside: boolean) => {
-    if (streaming !== inside) reader.fail(`pgoutput sent ${JSON.stringify(tag)} ${streaming ? 'inside' : 'outside'} a stream block`)
+    if (streaming !== inside)
+      reader.fail(`pgoutput sent ${JSON.stringify(tag)} ${streaming ? 'inside' : 'outside'} a stream block`)
   }
   switch (tag) {
     case 'S':
@@ -82,8 +83,10 @@ function transactionMessage(reader: PgoutputReader, tag: string, streaming: bool
       const oid = reader.uint32()
       const kind = reader.tag()
       const before = reader.tuple()
-      if (kind !== 'K' && kind !== 'O') reader.fail(`pgoutput sent a delete with the unknown tuple ${JSON.stringify(kind)}`)
-      const message = kind === 'K' ? ({ type: 'delete', oid, key: before } as const) : ({ type: 'delete', oid, old: before } as const)
+      if (kind !== 'K' && kind !== 'O')
+        reader.fail(`pgoutput sent a delete with the unknown tuple ${JSON.stringify(kind)}`)
+      const message =
+        kind === 'K' ? ({ type: 'delete', oid, key: before } as const) : ({ type: 'delete', oid, old: before } as const)
       return xid === undefined ? message : { ...message, xid }
     }
     case 'B': {
@@ -123,7 +126,8 @@ function transactionMessage(reader: PgoutputReader, tag: string, streaming: bool
   }
 }
 
-const xidOf = (reader: PgoutputReader, streaming: boolean): { xid?: number } => (streaming ? { xid: reader.uint32() } : {})
+const xidOf = (reader: PgoutputReader, streaming: boolean): { xid?: number } =>
+  streaming ? { xid: reader.uint32() } : {}
 
 function expectNew(reader: PgoutputReader, tag: string): void {
   if (tag !== 'N') reader.fail(`pgoutput sent ${JSON.stringify(tag)} where a new tuple begins`)
@@ -138,7 +142,8 @@ function update(reader: PgoutputReader, streaming: boolean): PgoutputMessage {
     const before = reader.tuple()
     expectNew(reader, reader.tag())
     const after = reader.tuple()
-    message = kind === 'K' ? { type: 'update', oid, key: before, new: after } : { type: 'update', oid, old: before, new: after }
+    message =
+      kind === 'K' ? { type: 'update', oid, key: before, new: after } : { type: 'update', oid, old: before, new: after }
   } else {
     expectNew(reader, kind)
     message = { type: 'update', oid, new: reader.tuple() }
@@ -154,7 +159,9 @@ function relation(reader: PgoutputReader, streaming: boolean): PgoutputMessage {
   const name = reader.name()
   const identity = reader.tag()
   if (identity !== 'd' && identity !== 'n' && identity !== 'f' && identity !== 'i') {
-    return reader.fail(`table ${tableText({ schema, name })} has the unknown replica identity ${JSON.stringify(identity)}`)
+    return reader.fail(
+      `table ${tableText({ schema, name })} has the unknown replica identity ${JSON.stringify(identity)}`,
+    )
   }
   const columns = reader.list(reader.uint16(), 10, (): RelationColumn => {
     const key = reader.flags(1) === 1

@@ -86,4 +86,5 @@ function* shortPrefix(): Generator<Want, { bytes: Uint8Array; read: number }, Ui
   return { bytes: new Uint8Array(1), read: bytes.length }
 }
 
-const unknown = (what: string) => new RockpoolError('ROCKPOOL_PGOUTPUT', `pgoutput sent ${what} in a message that is too large to be held`)
+const unknown = (what: string) =>
+  new RockpoolError('ROCKPOOL_PGOUTPUT', `pgoutput sent ${what} in a message that is too large to be held`)

@@ -55,7 +55,11 @@ const EPOCH_MICROSECONDS = 946_684_800_000_000n
  * `sql` is a connection with `replication`. Throws ROCKPOOL_SOURCE_UNREACHABLE, ROCKPOOL_SLOT_TAKEN when somebody else
  * holds the slot, ROCKPOOL_SOURCE_SETTINGS.
  */
-export async function openReplication(sql: Sql, options: ReplicationOptions, handlers: ReplicationHandlers): Promise<ReplicationSession> {
+export async function openReplication(
+  sql: Sql,
+  options: ReplicationOptions,
+  handlers: ReplicationHandlers,
+): Promise<ReplicationSession> {
   const stream = await start(sql, options)
   let walEnd: Lsn = 0n
   let acknowledged: Lsn = 0n
@@ -96,7 +100,9 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       unanswered++
       return status(true)
     }
-    over(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres has not answered for ${Math.round(limit / 1_000)} s`))
+    over(
+      new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres has not answered for ${Math.round(limit / 1_000)} s`),
+    )
     stream.destroy()
   }
 
@@ -208,13 +214,17 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   }
 }
 
-async function start(sql: Sql, { slot, publication, freed, markForFailover: mark }: ReplicationOptions): Promise<Duplex> {
+async function start(
+  sql: Sql,
+  { slot, publication, freed, markForFailover: mark }: ReplicationOptions,
+): Promise<Duplex> {
   const command = `START_REPLICATION SLOT ${identifier(slot)} LOGICAL 0/0 (proto_version '1', publication_names ${literal(identifier(publication))}, messages 'true')`
   for (let attempt = 1; ; attempt++) {
     try {
       if (mark) await marked(sql, slot, mark)
       const stream: unknown = await sql.unsafe(command).writable()
-      if (!(stream instanceof Duplex)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the driver opened no duplex stream')
+      if (!(stream instanceof Duplex))
+        throw new RockpoolError('ROCKPOOL_INTERNAL', 'the driver opened no duplex stream')
       return stream
     } catch (error) {
       if (codeOf(error) !== IN_USE) throw startError(error, slot)
@@ -225,7 +235,9 @@ async function start(sql: Sql, { slot, publication, freed, markForFailover: mark
       } catch (cause) {
         throw sourceError(cause)
       }
-      await new Promise((resolve) => setTimeout(resolve, Math.min(FIRST_SLOT_WAIT_MS * 2 ** (attempt - 1), MAX_SLOT_WAIT_MS)))
+      await new Promise((resolve) =>
+        setTimeout(resolve, Math.min(FIRST_SLOT_WAIT_MS * 2 ** (attempt - 1), MAX_SLOT_WAIT_MS)),
+      )
     }
   }
 }
@@ -271,7 +283,11 @@ const UNDEFINED_OBJECT = '42704'
 function streamError(error: unknown, publication: string): RockpoolError {
   if (error === undefined) return new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres ended the stream')
   if (codeOf(error) !== UNDEFINED_OBJECT) return sourceError(error)
-  return new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `changes were written while there was no publication ${publication}`, {
-    cause: error,
-  })
+  return new RockpoolError(
+    'ROCKPOOL_SOURCE_CHANGED',
+    `changes were written while there was no publication ${publication}`,
+    {
+      cause: error,
+    },
+  )
 }

@@ -54,7 +54,9 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   }
   const throughProxy = () => postgres.url.replace(`:${postgres.port}/`, `:${proxy.port}/`)
 
-  async function stream(options: { url?: string; applicationName?: string; freed?: (holder: SlotHolder) => void; slot?: string } = {}) {
+  async function stream(
+    options: { url?: string; applicationName?: string; freed?: (holder: SlotHolder) => void; slot?: string } = {},
+  ) {
     const slot = options.slot ?? 's'
     const prepared = await prepareSource(source, { slot, tables: names })
     const received = { inserts: 0 }
@@ -69,7 +71,9 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
     return { replication, received }
   }
   const holder = async () =>
-    Number((await postgres.sql()`select active_pid as pid from pg_replication_slots where slot_name = 's'`)[0]?.pid ?? 0)
+    Number(
+      (await postgres.sql()`select active_pid as pid from pg_replication_slots where slot_name = 's'`)[0]?.pid ?? 0,
+    )
 
   describe('a slot that is held', () => {
     test('by a dead session of ours: it is ended, and we go on', async () => {
@@ -115,7 +119,9 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
         (error: unknown) => error,
       )
       expect(refused).toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE' })
-      expect(String(refused)).toMatch(new RegExp(`an earlier session of this Rockpool \\(pid ${pid}\\) still holds the replication slot s`))
+      expect(String(refused)).toMatch(
+        new RegExp(`an earlier session of this Rockpool \\(pid ${pid}\\) still holds the replication slot s`),
+      )
     } finally {
       process.kill(pid, 'SIGCONT')
     }
@@ -189,7 +195,10 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
       // Not "somebody must do something": the next look finds out what is the matter.
       await expect(stream()).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE' })
       await dropSlot(source, 's')
-      expect((await prepareSource(source, { slot: 's', tables: names })).slot).toMatchObject({ created: true, lost: null })
+      expect((await prepareSource(source, { slot: 's', tables: names })).slot).toMatchObject({
+        created: true,
+        lost: null,
+      })
     })
   })
 })

@@ -52,7 +52,11 @@ const FREE_WAIT_MS = 50
  * The slot, made when there is none. Making it waits for all transactions that are open: `waits` is called before and
  * after.
  */
-export async function keepSlot(sql: Sql, slot: string, waits: (waiting: boolean) => void = () => {}): Promise<FoundSlot> {
+export async function keepSlot(
+  sql: Sql,
+  slot: string,
+  waits: (waiting: boolean) => void = () => {},
+): Promise<FoundSlot> {
   const found = await foundSlot(sql, slot)
   if (found) return found
   waits(true)
@@ -67,7 +71,11 @@ export async function foundSlot(sql: Sql, slot: string): Promise<FoundSlot | nul
   const foreign = foreignSlot(row, slot)
   if (foreign !== null) throw settings(foreign)
   const lost =
-    row.wal_status === 'lost' || row.reason !== null ? invalidated(row.reason) : row.flush === null ? 'the slot was never complete' : null
+    row.wal_status === 'lost' || row.reason !== null
+      ? invalidated(row.reason)
+      : row.flush === null
+        ? 'the slot was never complete'
+        : null
   return { created: false, lost, confirmedFlush: parseLsn(row.flush ?? '0/0'), failover: row.failover }
 }
 
@@ -80,7 +88,8 @@ const INVALIDATIONS: Record<string, string> = {
 }
 
 function invalidated(reason: string | null): string {
-  const why = reason === null ? '' : ` (${reason}${INVALIDATIONS[reason] === undefined ? '' : `: ${INVALIDATIONS[reason]}`})`
+  const why =
+    reason === null ? '' : ` (${reason}${INVALIDATIONS[reason] === undefined ? '' : `: ${INVALIDATIONS[reason]}`})`
   return `Postgres invalidated the slot${why}`
 }
 
@@ -105,7 +114,9 @@ async function readSlot(sql: Sql, slot: string): Promise<SlotRow | undefined> {
 /** Returns why the slot is not ours, or null when we may have created it. */
 function foreignSlot({ plugin, mine, database }: SlotRow, slot: string): string | null {
   if (plugin !== 'pgoutput') return `the replication slot ${slot} is not one of pgoutput: set SLOT to another name`
-  return mine ? null : `the replication slot ${slot} belongs to the database ${database ?? '?'}: set SLOT to another name`
+  return mine
+    ? null
+    : `the replication slot ${slot} belongs to the database ${database ?? '?'}: set SLOT to another name`
 }
 
 /** Returns why this slot cannot be used or created, or null. */
@@ -126,7 +137,9 @@ async function createSlot(sql: Sql, slot: string): Promise<Pick<FoundSlot, 'conf
           current_setting('server_version_num')::int AS version`
       const failover = (server?.version ?? 0) >= FAILOVER_FROM
       const [created] = await (failover
-        ? tx<{ lsn: string }[]>`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput', failover => true)`
+        ? tx<
+            { lsn: string }[]
+          >`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput', failover => true)`
         : tx<{ lsn: string }[]>`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput')`)
       return { confirmedFlush: parseLsn(created?.lsn ?? ''), failover: failover || null }
     })
@@ -183,13 +196,17 @@ export async function measureSlot(sql: Sql, slot: string): Promise<SlotMeasure |
  * accepts no other.
  */
 export async function slotHolder(sql: Sql, slot: string): Promise<SlotHolder | null> {
-  const rows = await sql.unsafe<{ pid: number; role: string | null; application: string | null; ours: boolean | null }[]>(`
+  const rows = await sql.unsafe<
+    { pid: number; role: string | null; application: string | null; ours: boolean | null }[]
+  >(`
     SELECT s.active_pid AS pid, a.usename AS role, a.application_name AS application,
       a.usename = current_user AND a.application_name = current_setting('application_name') AS ours
     FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid
     WHERE s.slot_name = ${literal(slot)} AND s.active_pid IS NOT NULL`)
   const row = rows[0]
-  return row ? { pid: Number(row.pid), role: row.role ?? '?', application: row.application ?? '', ours: row.ours === true } : null
+  return row
+    ? { pid: Number(row.pid), role: row.role ?? '?', application: row.application ?? '', ours: row.ours === true }
+    : null
 }
 
 /**

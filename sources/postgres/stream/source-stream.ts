@@ -15,7 +15,10 @@ export interface SourceStreamPorts {
 }
 
 /** Returns a replication session as the port has it. */
-export function sourceStream(replication: ReplicationSession, { confirmed, heard, repeated }: SourceStreamPorts): SourceStream {
+export function sourceStream(
+  replication: ReplicationSession,
+  { confirmed, heard, repeated }: SourceStreamPorts,
+): SourceStream {
   /** Settled: nothing is waited for. */
   let moved: Promise<void> | null = null
   let again: string | null = null

@@ -5,7 +5,13 @@ import type { Lsn, PgoutputMessage } from '../types.ts'
 import { ChangedRow } from './changed-row.ts'
 import type { DescribedTables } from './described-tables.ts'
 import { formatLsn, parseLsn } from './lsn.ts'
-import { confirmedBy, OpenTransaction, type PostgresPlace, type PostgresPosition, type PostgresStreamedTo } from './positions.ts'
+import {
+  confirmedBy,
+  OpenTransaction,
+  type PostgresPlace,
+  type PostgresPosition,
+  type PostgresStreamedTo,
+} from './positions.ts'
 
 type ChangeMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete' | 'truncate' | 'message' }>
 
@@ -48,7 +54,8 @@ export class Transactions {
     this.#stored = at.position
     this.#storedLsn = at.position ? parseLsn(at.position.lsn) : 0n
     this.#place = at.place
-    this.#proved = at.position === null || (at.position.beyond === true && options.confirmed === confirmedBy(at.position))
+    this.#proved =
+      at.position === null || (at.position.beyond === true && options.confirmed === confirmedBy(at.position))
     this.#options = options
     this.#sink = sink
   }
@@ -102,7 +109,8 @@ export class Transactions {
     if (!this.#proved) throw sourceChanged(`the transaction at ${stored?.lsn ?? '0/0'} did not come again`)
     const place = this.#place
     if (place) {
-      const same = place.lsn === position.lsn && place.xid === m.xid && (place.time === undefined || place.time === m.commitTime)
+      const same =
+        place.lsn === position.lsn && place.xid === m.xid && (place.time === undefined || place.time === m.commitTime)
       if (!same) throw sourceChanged(`the rest of the transaction at ${place.lsn} did not come`)
     }
     const tx = new OpenTransaction(position, place?.changes ?? 0, null)
@@ -152,4 +160,7 @@ export class Transactions {
 }
 
 const sourceChanged = (what: string) =>
-  new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `this is not the database, or not the state of it, that was followed so far: ${what}`)
+  new RockpoolError(
+    'ROCKPOOL_SOURCE_CHANGED',
+    `this is not the database, or not the state of it, that was followed so far: ${what}`,
+  )

@@ -24,7 +24,10 @@ export const Alert = {
 } as const
 
 const NAMES = new Map<number, string>(
-  Object.entries(Alert).map(([name, number]) => [number, name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]),
+  Object.entries(Alert).map(([name, number]) => [
+    number,
+    name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+  ]),
 )
 
 /** Thrown when a connection cannot be made or has ended. */
@@ -34,7 +37,14 @@ export class TlsError extends RockpoolError {
   /** The alert that the server sent, or null. */
   readonly said: number | null
 
-  constructor(code: ErrorCode, alert: number | null, message: string, cause?: unknown, details?: unknown, said: number | null = null) {
+  constructor(
+    code: ErrorCode,
+    alert: number | null,
+    message: string,
+    cause?: unknown,
+    details?: unknown,
+    said: number | null = null,
+  ) {
     super(code, message, { cause, details })
     this.alert = alert
     this.said = said
@@ -42,10 +52,12 @@ export class TlsError extends RockpoolError {
 }
 
 /** The server, or somebody in between, violates the protocol. */
-export const violation = (alert: number, message: string) => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', alert, `TLS: ${message}`)
+export const violation = (alert: number, message: string) =>
+  new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', alert, `TLS: ${message}`)
 
 /** The server, or somebody in between, chose something that was not offered, which violates the protocol. */
-export const notOffered = (what: string) => violation(Alert.illegalParameter, `the server chose a ${what} that was not offered`)
+export const notOffered = (what: string) =>
+  violation(Alert.illegalParameter, `the server chose a ${what} that was not offered`)
 
 /** The server shows a certificate that is not its own, or somebody in between changes messages. */
 export const unproved = (message: string) =>
@@ -56,7 +68,8 @@ export const unsuitable = (alert: number, message: string, cause?: unknown) =>
   new TlsError('ROCKPOOL_SOURCE_SETTINGS', alert, `TLS: ${message}`, cause)
 
 /** The connection ended without a close_notify, so somebody in between may have cut it. */
-export const truncated = () => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the connection broke off without a close_notify')
+export const truncated = () =>
+  new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the connection broke off without a close_notify')
 
 /** Wraps an error of the transport. */
 export function broken(error: unknown): TlsError {
@@ -68,7 +81,8 @@ const TOO_OLD =
   'the server speaks only TLS 1.1 or older, and Rockpool needs TLS 1.2 or 1.3: remove ssl_max_protocol_version from its settings, or use a Postgres with OpenSSL 1.1.0 or newer'
 const NOTHING =
   'the server accepts nothing that is offered: TLS 1.3, or 1.2 with ECDHE, with AES-GCM over X25519, P-256 or P-384 (with 1.2 its certificate needs an RSA key or one on these curves)'
-const NO_CERTIFICATE = 'the server demands a client certificate, which Rockpool does not have: let the role log in with a password'
+const NO_CERTIFICATE =
+  'the server demands a client certificate, which Rockpool does not have: let the role log in with a password'
 
 const SAID = new Map<number, string>([
   [Alert.protocolVersion, TOO_OLD],
@@ -89,7 +103,8 @@ export function readAlert(data: Uint8Array): TlsError | null {
   if (description === Alert.closeNotify) return null
   const name = NAMES.get(description) ?? `alert ${description}`
   const advice = SAID.get(description)
-  const said = (code: ErrorCode, text: string) => new TlsError(code, null, `TLS: ${text}`, undefined, undefined, description)
+  const said = (code: ErrorCode, text: string) =>
+    new TlsError(code, null, `TLS: ${text}`, undefined, undefined, description)
   if (advice !== undefined) return said('ROCKPOOL_SOURCE_SETTINGS', `${advice} (${name})`)
   return said('ROCKPOOL_SOURCE_UNREACHABLE', `the server ended the connection: ${name}`)
 }

@@ -31,7 +31,12 @@ export function scheme12(number: number, { signs }: Suite12, certificate: Bytes)
 }
 
 /** Throws TlsError: decrypt_error for a key of another kind, and ROCKPOOL_SOURCE_TLS for a wrong signature. */
-export async function checkSignature(certificate: Bytes, scheme: Scheme, signature: Bytes, signed: Bytes): Promise<void> {
+export async function checkSignature(
+  certificate: Bytes,
+  scheme: Scheme,
+  signature: Bytes,
+  signed: Bytes,
+): Promise<void> {
   const numbers = scheme.numberBytes === undefined ? signature : bothNumbers(signature, scheme.numberBytes)
   const spki = publicKey(certificate)
   let good: boolean
@@ -94,5 +99,6 @@ function padded(number: Bytes, size: number): Bytes {
 }
 
 const notInThisWay = () => violation(Alert.illegalParameter, 'the server signs in a way that was not offered')
-const noKey = (why: string) => violation(Alert.decryptError, `the certificate of the server has no key for the signature: ${why}`)
+const noKey = (why: string) =>
+  violation(Alert.decryptError, `the certificate of the server has no key for the signature: ${why}`)
 const malformed = () => violation(Alert.decodeError, 'a certificate or a signature is not DER')

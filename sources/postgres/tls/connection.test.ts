@@ -21,7 +21,10 @@ function options(of: Partial<TlsOptions> = {}): TlsOptions {
   return { host: 'localhost', verify: () => {}, signal: AbortSignal.timeout(5_000), ...of }
 }
 
-async function connected(behaviour: AnyBehaviour = {}, of: Partial<TlsOptions> = {}): Promise<{ server: TestServer; socket: TlsSocket }> {
+async function connected(
+  behaviour: AnyBehaviour = {},
+  of: Partial<TlsOptions> = {},
+): Promise<{ server: TestServer; socket: TlsSocket }> {
   const { client, server: end } = pipe()
   const rsa = behaviour.version === 12 && SUITES_12.get(behaviour.suite ?? 0)?.signs === 'RSA'
   const server = testServer(end, await (rsa ? rsaKey : key), behaviour)
@@ -40,12 +43,19 @@ const ask = (group: number, cookie?: Bytes) => (fields: HelloFields) => {
 
 type Agreed = Pick<TlsSocket, 'version' | 'suite' | 'group'>
 const behaviourOf = {
-  'TLS 1.3': (suite: number, group: number): AnyBehaviour => ({ suite, group, retries: group === P384 ? [ask(P384)] : [] }),
+  'TLS 1.3': (suite: number, group: number): AnyBehaviour => ({
+    suite,
+    group,
+    retries: group === P384 ? [ask(P384)] : [],
+  }),
   'TLS 1.2': (suite: number, group: number): AnyBehaviour => ({ version: 12, suite, group }),
 }
 const pairs = (['TLS 1.3', 'TLS 1.2'] as const).flatMap((version) =>
   [...(version === 'TLS 1.3' ? SUITES : SUITES_12)].flatMap(([number, { name: suite }]) =>
-    [...GROUPS].map(([group, { name }]): [Agreed, AnyBehaviour] => [{ version, suite, group: name }, behaviourOf[version](number, group)]),
+    [...GROUPS].map(([group, { name }]): [Agreed, AnyBehaviour] => [
+      { version, suite, group: name },
+      behaviourOf[version](number, group),
+    ]),
   ),
 )
 
@@ -76,7 +86,10 @@ const signatures: [number, AnyBehaviour][] = [
 ]
 
 test.each(signatures)('a signature of the kind %i (%o)', async (scheme, behaviour) => {
-  expect(await attempt(connectTls, { ...behaviour, credentials: () => credentials(scheme) })).toMatchObject({ outcome: 'read 5', alert: 0 })
+  expect(await attempt(connectTls, { ...behaviour, credentials: () => credentials(scheme) })).toMatchObject({
+    outcome: 'read 5',
+    alert: 0,
+  })
 })
 
 /** Name and body of what a ClientHello has. */
@@ -121,7 +134,8 @@ test('each connection has a random, a session id and shares of its own', async (
   for (let i = 0; i < 3; i++) {
     const { server, socket } = await connected()
     const { random, sessionId, extensions } = parts(server.clientHello.raw)
-    for (const bytes of [random, sessionId, new Map(extensions).get(51) as Bytes]) seen.add(Buffer.from(bytes).toString('hex'))
+    for (const bytes of [random, sessionId, new Map(extensions).get(51) as Bytes])
+      seen.add(Buffer.from(bytes).toString('hex'))
     await socket.close()
   }
   expect(seen.size).toBe(9)
@@ -132,7 +146,9 @@ const pieces = (bytes: Bytes, size: number) =>
 
 test('messages of the largest size, in the largest number of records, read byte by byte', async () => {
   const long = () => credentials(0x0403, 60_000)
-  expect(await attempt(connectTls, { credentials: long, pack: (all) => pieces(concat(...all), MAX_PLAINTEXT) })).toMatchObject({
+  expect(
+    await attempt(connectTls, { credentials: long, pack: (all) => pieces(concat(...all), MAX_PLAINTEXT) }),
+  ).toMatchObject({
     outcome: 'read 5',
   })
   // A message and what is around it.
@@ -149,12 +165,17 @@ test('messages of the largest size, in the largest number of records, read byte 
 test('a flight of TLS 1.2 in many records, a byte at a read', async () => {
   const pack = (all: Bytes[]) => pieces(concat(...all), 20)
   expect(await attempt(connectTls, { version: 12, pack })).toMatchObject({ outcome: 'read 5' })
-  expect(await attempt(connectTls, { version: 12, wire: (record) => pieces(record, 1) })).toMatchObject({ outcome: 'read 5' })
+  expect(await attempt(connectTls, { version: 12, wire: (record) => pieces(record, 1) })).toMatchObject({
+    outcome: 'read 5',
+  })
 })
 
 test('ALPN is agreed on; groups that a server names are ignored', async () => {
   const alpn = concat([0, 11, 10], Buffer.from('postgresql'))
-  const hello: Behaviour12['hello'] = (f) => ({ ...f, extensions: [...f.extensions, [16, alpn], [10, new Uint8Array([0, 2, 0, 0x1d])]] })
+  const hello: Behaviour12['hello'] = (f) => ({
+    ...f,
+    extensions: [...f.extensions, [16, alpn], [10, new Uint8Array([0, 2, 0, 0x1d])]],
+  })
   const { socket } = await connected({ version: 12, hello })
   expect(socket.alpn).toBe('postgresql')
   await socket.close()
@@ -239,7 +260,9 @@ test('a server that does not read any more does not delay the end for long', asy
   let stuck = false
   const socket = await over((client) => {
     const writer = client.writable.getWriter()
-    const writable = new WritableStream<Uint8Array>({ write: (bytes) => (stuck ? new Promise(() => {}) : writer.write(bytes)) })
+    const writable = new WritableStream<Uint8Array>({
+      write: (bytes) => (stuck ? new Promise(() => {}) : writer.write(bytes)),
+    })
     return { ...client, writable }
   })
   stuck = true
@@ -254,7 +277,10 @@ test('a closed transport that does not answer a read is not waited for', async (
   const socket = await over((client) => ({ ...client, closed: closed.promise }))
   const read = socket.readable.getReader().read()
   closed.resolve()
-  await expect(read).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: expect.stringContaining('broke off') })
+  await expect(read).rejects.toMatchObject({
+    code: 'ROCKPOOL_SOURCE_UNREACHABLE',
+    message: expect.stringContaining('broke off'),
+  })
   await expect(socket.closed).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE' })
 })
 

@@ -74,7 +74,12 @@ export async function connectTls(transport: Transport, options: TlsOptions): Pro
     signal.throwIfAborted()
     const made = (async () => handshake(framing, sender, options.hello ?? (await newHello(host, alpn)), host, verify))()
     const agreed = await untilAborted(made, signal)
-    const receiver = new Receiver(framing, agreed.keys, agreed.certificateWanted, () => void sender.updateKeys().catch(() => {}))
+    const receiver = new Receiver(
+      framing,
+      agreed.keys,
+      agreed.certificateWanted,
+      () => void sender.updateKeys().catch(() => {}),
+    )
     return {
       ...established(receiver, sender, shutDown),
       peerCertificates: agreed.certificates,
@@ -89,7 +94,11 @@ export async function connectTls(transport: Transport, options: TlsOptions): Pro
   }
 }
 
-function established(receiver: Receiver, sender: Sender, shutDown: (reason: unknown, alert: number | null) => Promise<void>) {
+function established(
+  receiver: Receiver,
+  sender: Sender,
+  shutDown: (reason: unknown, alert: number | null) => Promise<void>,
+) {
   const ended = Promise.withResolvers<void>()
   ended.promise.catch(() => {})
   let closing: Promise<void> | null = null

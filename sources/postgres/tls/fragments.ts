@@ -46,7 +46,8 @@ export class Fragments {
   take(): Message | null {
     const length = this.#expected()
     if (length === null || this.#length < length) {
-      if (this.#records >= MAX_MESSAGE_RECORDS) throw violation(Alert.decodeError, 'a message is cut into too many records')
+      if (this.#records >= MAX_MESSAGE_RECORDS)
+        throw violation(Alert.decodeError, 'a message is cut into too many records')
       return null
     }
     const all = this.#parts.length === 1 ? (this.#parts[0] as Bytes) : concat(...this.#parts)

@@ -15,7 +15,11 @@ import { concat, equal, type Bytes } from './wire.ts'
  * server is the last to send Finished. Its random is signed together with its share, so nobody in between can hide that
  * it speaks 1.3 (RFC 8446 section 4.1.3).
  */
-export async function handshake12(talk: Conversation, hello: Hello, { suite, random, alpn }: messages.ServerHello12): Promise<Agreed> {
+export async function handshake12(
+  talk: Conversation,
+  hello: Hello,
+  { suite, random, alpn }: messages.ServerHello12,
+): Promise<Agreed> {
   const { incoming, sender, transcript } = talk
   incoming.noneMeaningless()
   const certificates = messages.readCertificates12((await talk.next(MessageType.certificate)).body)

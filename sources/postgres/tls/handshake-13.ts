@@ -20,7 +20,12 @@ export interface Chosen13 {
  * RFC 8446 section 2, figure 1, after ServerHello. The client's Finished completes the handshake. `hello` is the
  * one that was answered. `inDisguise` says that change_cipher_spec has yet to be sent.
  */
-export async function handshake13(talk: Conversation, hello: Hello, chosen: Chosen13, inDisguise: boolean): Promise<Agreed> {
+export async function handshake13(
+  talk: Conversation,
+  hello: Hello,
+  chosen: Chosen13,
+  inDisguise: boolean,
+): Promise<Agreed> {
   const { incoming, sender, transcript } = talk
   const { suite, group, theirs } = chosen
   const share = hello.shares.get(group)
@@ -29,7 +34,11 @@ export async function handshake13(talk: Conversation, hello: Hello, chosen: Chos
   incoming.change(await Protection13.of(suite, secrets.server))
   sender.protect(await Protection13.of(suite, secrets.client))
 
-  const alpn = messages.readEncryptedExtensions((await talk.next(MessageType.encryptedExtensions)).body, hello.asked, hello.alpn)
+  const alpn = messages.readEncryptedExtensions(
+    (await talk.next(MessageType.encryptedExtensions)).body,
+    hello.asked,
+    hello.alpn,
+  )
   let certificate = await talk.next(MessageType.certificate, MessageType.certificateRequest)
   const certificateWanted = certificate.type === MessageType.certificateRequest
   if (certificateWanted) {
@@ -43,7 +52,15 @@ export async function handshake13(talk: Conversation, hello: Hello, chosen: Chos
   const { client, server } = await applicationSecrets(suite, secrets.master, await transcript.hash(suite))
   await finish(client)
   const keys = await Protection13.of(suite, server)
-  return { version: 'TLS 1.3', certificates, suite: suite.name, group: GROUPS.get(group)?.name ?? '', alpn, keys, certificateWanted }
+  return {
+    version: 'TLS 1.3',
+    certificates,
+    suite: suite.name,
+    group: GROUPS.get(group)?.name ?? '',
+    alpn,
+    keys,
+    certificateWanted,
+  }
 
   /** 4.4.3 and 4.4.4: proves that the server has the key, and that no byte was changed. */
   async function checkServer(own: Bytes): Promise<void> {
@@ -52,7 +69,8 @@ export async function handshake13(talk: Conversation, hello: Hello, chosen: Chos
     await checkSignature(own, scheme13(scheme), signature, signed)
     const said = await transcript.hash(suite)
     const { body } = await talk.next(MessageType.finished)
-    if (!(await isFinished(suite, secrets.server, said, body))) throw violation(Alert.decryptError, 'the handshake was changed in transit')
+    if (!(await isFinished(suite, secrets.server, said, body)))
+      throw violation(Alert.decryptError, 'the handshake was changed in transit')
   }
 
   /** Sends the client's flight. `next` is the secret of what it sends afterwards. */

@@ -12,7 +12,13 @@ import { chosenVersion, readAnswer, serverHello13, type Answer } from './server-
 const TLS_10 = 0x0301
 
 /** RFC 8446 section 2, figure 1: from our hello, which offers both versions, to the last Finished. */
-export async function handshake(framing: Framing, sender: Sender, first: Hello, host: string, verify: VerifyChain): Promise<Agreed> {
+export async function handshake(
+  framing: Framing,
+  sender: Sender,
+  first: Hello,
+  host: string,
+  verify: VerifyChain,
+): Promise<Agreed> {
   const talk = new Conversation(framing, sender, host, verify)
   const { incoming, transcript } = talk
   transcript.add(first.raw)
@@ -34,18 +40,23 @@ export async function handshake(framing: Framing, sender: Sender, first: Hello, 
   // 4.1: at most one retry.
   const { group = null, cookie = null } = retry ?? {}
   if (group !== null && (!GROUPS.has(group) || first.shares.has(group))) {
-    throw violation(Alert.illegalParameter, 'the server asks for a group of which it has a share, or that was not offered')
+    throw violation(
+      Alert.illegalParameter,
+      'the server asks for a group of which it has a share, or that was not offered',
+    )
   }
   const hello = await first.again(group, cookie)
   transcript.add(hello.raw)
   if (inDisguise) await talk.changeCipherSpec()
   await sender.plain(ContentType.handshake, hello.raw)
   const again = await readHello()
-  if (chosenVersion(again.answer) !== version) throw violation(Alert.illegalParameter, 'the server changed its mind about the version')
+  if (chosenVersion(again.answer) !== version)
+    throw violation(Alert.illegalParameter, 'the server changed its mind about the version')
   const second = serverHello13(again.answer, hello.sessionId)
   transcript.add(again.raw)
   if (!second.share) throw violation(Alert.unexpectedMessage, 'the server asks for another hello twice')
-  if (second.suite !== suite) throw violation(Alert.illegalParameter, 'the server changed its mind about the cipher suite')
+  if (second.suite !== suite)
+    throw violation(Alert.illegalParameter, 'the server changed its mind about the cipher suite')
   return handshake13(talk, hello, { suite, ...second.share }, false)
 
   async function readHello(): Promise<{ answer: Answer; raw: Uint8Array<ArrayBuffer> }> {

@@ -22,7 +22,10 @@ export async function newHello(host: string, alpn: string): Promise<Hello> {
   // RFC 6066 section 3: an address is not a name, and a name has no final dot.
   const serverName = /^[\d.]+$|:/.test(host) ? null : host.replace(/\.$/, '')
   // RFC 8446 appendix D.4: with a session id, which has no meaning in 1.3, middleboxes take it for TLS 1.2.
-  return written({ random: bytes(32), sessionId: bytes(32), serverName, alpn, cookie: null }, await newShares(FIRST_GROUPS))
+  return written(
+    { random: bytes(32), sessionId: bytes(32), serverName, alpn, cookie: null },
+    await newShares(FIRST_GROUPS),
+  )
 }
 
 function written(parts: Omit<HelloParts, 'shares'>, shares: ReadonlyMap<number, Share>): Hello {

@@ -23,7 +23,8 @@ export class Incoming {
       const message = this.#fragments.take()
       if (message && types.includes(message.type)) return message
       if (message) throw violation(Alert.unexpectedMessage, `a message is out of place (${message.type})`)
-      if (records === MAX_MESSAGE_RECORDS) throw violation(Alert.unexpectedMessage, 'the server sends records without a message')
+      if (records === MAX_MESSAGE_RECORDS)
+        throw violation(Alert.unexpectedMessage, 'the server sends records without a message')
       await this.#record()
     }
   }
@@ -73,6 +74,8 @@ export class Incoming {
   }
 }
 
-const isChange = ({ type, data }: Content) => type === ContentType.changeCipherSpec && data.length === 1 && data[0] === 1
+const isChange = ({ type, data }: Content) =>
+  type === ContentType.changeCipherSpec && data.length === 1 && data[0] === 1
 const outOfPlace = () => violation(Alert.unexpectedMessage, 'a record is out of place')
-const closed = () => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the server closed the connection during the handshake')
+const closed = () =>
+  new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the server closed the connection during the handshake')

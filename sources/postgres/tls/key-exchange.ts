@@ -18,7 +18,11 @@ export async function newShare(group: Group): Promise<Share> {
   return { own, agree: (theirs) => agree(group, pair.privateKey, theirs) }
 }
 
-export async function agree({ algorithm, shareBytes, secretBits }: Group, key: CryptoKey, theirs: Bytes): Promise<Bytes> {
+export async function agree(
+  { algorithm, shareBytes, secretBits }: Group,
+  key: CryptoKey,
+  theirs: Bytes,
+): Promise<Bytes> {
   // The runtime refuses points that are not on the curve (4.2.8.2). Compressed ones are never sent.
   if (theirs.length !== shareBytes) throw badShare()
   let secret: Bytes

@@ -10,10 +10,17 @@ async function hmac({ hash }: Suite, key: Bytes, data: Bytes): Promise<Bytes> {
   return new Uint8Array(await crypto.subtle.sign('HMAC', await hmacKey(hash, key), data))
 }
 
-const hmacKey = (hash: string, key: Bytes) => crypto.subtle.importKey('raw', key, { name: 'HMAC', hash }, false, ['sign', 'verify'])
+const hmacKey = (hash: string, key: Bytes) =>
+  crypto.subtle.importKey('raw', key, { name: 'HMAC', hash }, false, ['sign', 'verify'])
 
 /** 7.1: HKDF-Expand-Label. TLS 1.3 needs no length above one hash, so HKDF-Expand is one HMAC. */
-export async function expandLabel(suite: Suite, secret: Bytes, label: string, context: Bytes, length: number): Promise<Bytes> {
+export async function expandLabel(
+  suite: Suite,
+  secret: Bytes,
+  label: string,
+  context: Bytes,
+  length: number,
+): Promise<Bytes> {
   const info = concat(u16(length), vector8(encoder.encode(`tls13 ${label}`)), vector8(context))
   return (await hmac(suite, secret, concat(info, [1]))).subarray(0, length)
 }
@@ -32,7 +39,11 @@ export interface Secrets {
 }
 
 /** `hellos` is the hash of the messages up to ServerHello. */
-export async function handshakeSecrets(suite: Suite, shared: Bytes, hellos: Bytes): Promise<Secrets & { master: Bytes }> {
+export async function handshakeSecrets(
+  suite: Suite,
+  shared: Bytes,
+  hellos: Bytes,
+): Promise<Secrets & { master: Bytes }> {
   const zeros = new Uint8Array(suite.hashBytes)
   const early = await hmac(suite, zeros, zeros)
   const secret = await hmac(suite, await derived(suite, early), shared)
@@ -52,7 +63,8 @@ export async function applicationSecrets(suite: Suite, master: Bytes, flight: By
 }
 
 /** 7.2: after a KeyUpdate. */
-export const nextSecret = (suite: Suite, secret: Bytes) => expandLabel(suite, secret, 'traffic upd', NOTHING, suite.hashBytes)
+export const nextSecret = (suite: Suite, secret: Bytes) =>
+  expandLabel(suite, secret, 'traffic upd', NOTHING, suite.hashBytes)
 
 /** 7.3. */
 export async function trafficKey(suite: Suite, secret: Bytes): Promise<{ key: Bytes; iv: Bytes }> {
@@ -65,7 +77,8 @@ export async function trafficKey(suite: Suite, secret: Bytes): Promise<{ key: By
 const finishedKey = (suite: Suite, secret: Bytes) => expandLabel(suite, secret, 'finished', NOTHING, suite.hashBytes)
 
 /** 4.4.4: `secret` is the handshake traffic secret of the sender. */
-export const finished = async (suite: Suite, secret: Bytes, transcript: Bytes) => hmac(suite, await finishedKey(suite, secret), transcript)
+export const finished = async (suite: Suite, secret: Bytes, transcript: Bytes) =>
+  hmac(suite, await finishedKey(suite, secret), transcript)
 
 /** Compared by the runtime, in constant time. */
 export async function isFinished(suite: Suite, secret: Bytes, transcript: Bytes, theirs: Bytes): Promise<boolean> {

@@ -9,18 +9,30 @@ import { concat, type Bytes } from './wire.ts'
 const RECORDS = 300
 const key = credentials(0x0403)
 
-async function connected(buffered: boolean, recordsOfAKey?: number): Promise<{ server: TestServer; socket: TlsSocket }> {
+async function connected(
+  buffered: boolean,
+  recordsOfAKey?: number,
+): Promise<{ server: TestServer; socket: TlsSocket }> {
   const { client, server: end } = pipe(buffered)
   const server = new TestServer(end, await key)
   const accepted = server.accept()
   const options = recordsOfAKey === undefined ? {} : { recordsOfAKey }
-  const socket = await connectTls(client, { host: 'localhost', verify: () => {}, signal: AbortSignal.timeout(5_000), ...options })
+  const socket = await connectTls(client, {
+    host: 'localhost',
+    verify: () => {},
+    signal: AbortSignal.timeout(5_000),
+    ...options,
+  })
   await accepted
   return { server, socket }
 }
 
 /** Records of their number each, with changes of keys at `updates`, and what they hold. */
-async function records(server: TestServer, updates: number[], wanted = false): Promise<{ sealed: Bytes[]; data: Bytes }> {
+async function records(
+  server: TestServer,
+  updates: number[],
+  wanted = false,
+): Promise<{ sealed: Bytes[]; data: Bytes }> {
   const sealed: Bytes[] = []
   const parts: Bytes[] = []
   for (let i = 0; i < RECORDS; i++) {

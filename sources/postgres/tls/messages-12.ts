@@ -20,7 +20,8 @@ export function serverHello12({ random, sessionId, suite: number, extensions }: 
   const suite = SUITES_12.get(number)
   if (!suite) throw notOffered('cipher suite')
   // Our session id is random, and names no session that could be resumed.
-  if (equal(sessionId, hello.sessionId)) throw violation(Alert.illegalParameter, 'the server resumes a session that did not exist')
+  if (equal(sessionId, hello.sessionId))
+    throw violation(Alert.illegalParameter, 'the server resumes a session that did not exist')
   onlyOf(extensions, hello.asked12)
   const master = extensions.get(Extension.extendedMasterSecret)
   if (!master) {
@@ -47,7 +48,8 @@ function checkRenegotiation(info: Bytes | undefined): void {
       'the server speaks TLS 1.2 without secure renegotiation (RFC 5746): it needs a TLS library of this decade, or TLS 1.3',
     )
   }
-  if (!equal(info, [0])) throw violation(Alert.handshakeFailure, 'the server renegotiates a connection that did not exist')
+  if (!equal(info, [0]))
+    throw violation(Alert.handshakeFailure, 'the server renegotiates a connection that did not exist')
 }
 
 /** 7.4.2: returns the certificates in DER, the server's own first. They are copies, because the buffer is reused. */

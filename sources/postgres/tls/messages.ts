@@ -1,7 +1,17 @@
 import { Alert, unsuitable, violation } from './alerts.ts'
 import { onlyOf, readAlpn, readExtensions } from './extensions.ts'
 import { message } from './fragments.ts'
-import { Extension, GROUPS, MessageType, PKCS1_SCHEMES, SCHEMES, SUITES, SUITES_12, VERSION_12, VERSION_13 } from './parameters.ts'
+import {
+  Extension,
+  GROUPS,
+  MessageType,
+  PKCS1_SCHEMES,
+  SCHEMES,
+  SUITES,
+  SUITES_12,
+  VERSION_12,
+  VERSION_13,
+} from './parameters.ts'
 import { concat, Reader, u16, vector16, vector8, whole, type Bytes } from './wire.ts'
 
 // RFC 8446 section 4: the messages of the handshake, written and read, except ServerHello.
@@ -27,7 +37,9 @@ export function clientHello({ random, sessionId, serverName, alpn, shares, cooki
   const extension = (type: number, body: Bytes) => concat(u16(type), vector16(body))
   const numbers = (...of: Iterable<number>[]) => concat(...of.flatMap((list) => [...list].map(u16)))
   const extensions = [
-    ...(serverName === null ? [] : [extension(Extension.serverName, vector16([0], vector16(encoder.encode(serverName))))]),
+    ...(serverName === null
+      ? []
+      : [extension(Extension.serverName, vector16([0], vector16(encoder.encode(serverName))))]),
     extension(Extension.supportedGroups, vector16(numbers(GROUPS.keys()))),
     extension(Extension.pointFormats, vector8([0])),
     extension(Extension.signatureAlgorithms, vector16(numbers(SCHEMES.keys(), PKCS1_SCHEMES.keys()))),
@@ -39,7 +51,15 @@ export function clientHello({ random, sessionId, serverName, alpn, shares, cooki
     extension(Extension.renegotiationInfo, vector8()),
   ]
   const suites = vector16(numbers(SUITES.keys(), SUITES_12.keys()))
-  return message(MessageType.clientHello, u16(VERSION_12), random, vector8(sessionId), suites, vector8([0]), vector16(...extensions))
+  return message(
+    MessageType.clientHello,
+    u16(VERSION_12),
+    random,
+    vector8(sessionId),
+    suites,
+    vector8([0]),
+    vector16(...extensions),
+  )
 }
 
 /**
@@ -53,7 +73,8 @@ export function readEncryptedExtensions(body: Bytes, asked: ReadonlySet<number>,
 /** 4.3.2: what it asks for does not matter, because no certificate is sent. */
 export function readCertificateRequest(body: Bytes): void {
   const extensions = whole(body, (reader) => {
-    if (reader.vector(1).length > 0) throw violation(Alert.illegalParameter, 'a request for a certificate is not one of the handshake')
+    if (reader.vector(1).length > 0)
+      throw violation(Alert.illegalParameter, 'a request for a certificate is not one of the handshake')
     return readExtensions(reader)
   })
   if (!extensions.has(Extension.signatureAlgorithms))
@@ -68,7 +89,8 @@ const NONE = new Set<number>()
 /** 4.4.2: returns the certificates in DER, the server's own first. They are copies, because the buffer is reused. */
 export function readCertificates(body: Bytes): Bytes[] {
   const list = whole(body, (reader) => {
-    if (reader.vector(1).length > 0) throw violation(Alert.illegalParameter, 'certificates answer a request that was not made')
+    if (reader.vector(1).length > 0)
+      throw violation(Alert.illegalParameter, 'certificates answer a request that was not made')
     return new Reader(reader.vector(3))
   })
   const chain: Bytes[] = []
@@ -82,12 +104,14 @@ export function readCertificates(body: Bytes): Bytes[] {
 /** Limits the number of certificates. */
 export function checkNumber(chain: Bytes[]): Bytes[] {
   if (chain.length === 0) throw violation(Alert.decodeError, 'the server sent no certificate')
-  if (chain.length > MAX_CERTIFICATES) throw unsuitable(Alert.badCertificate, `the server sent more than ${MAX_CERTIFICATES} certificates`)
+  if (chain.length > MAX_CERTIFICATES)
+    throw unsuitable(Alert.badCertificate, `the server sent more than ${MAX_CERTIFICATES} certificates`)
   return chain
 }
 
 /** 4.4.3. */
-export const readCertificateVerify = (body: Bytes) => whole(body, (reader) => ({ scheme: reader.number(2), signature: reader.vector(2) }))
+export const readCertificateVerify = (body: Bytes) =>
+  whole(body, (reader) => ({ scheme: reader.number(2), signature: reader.vector(2) }))
 
 /** 4.6.3: returns true when the server asks us to update our keys too. */
 export function readKeyUpdate(body: Bytes): boolean {

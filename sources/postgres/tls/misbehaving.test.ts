@@ -29,6 +29,7 @@ test.each([...MISBEHAVIOURS, ...MISBEHAVIOURS_12])('%s', async (_, misbehaviour)
   const { says, ...behaviour } = misbehaviour
   const { outcome, alert } = await attempt(connectTls, behaviour, says.source.includes('deadline') ? 50 : 5_000)
   expect(outcome).toMatch(says)
-  if (UNANSWERED.test(outcome) || 'unheard' in misbehaviour) expect(alert === null || outcome.includes('deadline')).toBe(true)
+  if (UNANSWERED.test(outcome) || 'unheard' in misbehaviour)
+    expect(alert === null || outcome.includes('deadline')).toBe(true)
   else expect(alert).toBeGreaterThan(0)
 })

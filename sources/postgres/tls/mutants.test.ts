@@ -8,7 +8,8 @@ import { certificate12, certificateRequest12, done12, keyExchange12 } from '../.
 import { connectTls } from './connection.ts'
 
 // The client with a check taken out lets through what the client refuses: so each check is what refuses it, and the
-// server misbehaves in nothing else. One list for both versions, longer than files are here, for it is read as one.
+// server misbehaves in nothing else. The file is long because it is one
+// list, for both versions.
 
 type Case = [misbehaviour: string, taken: Mutant]
 
@@ -25,43 +26,78 @@ const NOT_FINISHED = mutant('handshake-12.ts', 'if (!equal(body, expected))', 'i
 const ANY_EXTENSION = mutant('extensions.ts', '!asked.has(type)', 'false')
 const NO_SENTINEL = mutant('server-hello.ts', 'if (equal(random.subarray(24, 31), DOWNGRADE))', 'if (false)')
 const NO_LAST_BOUNDARY = mutant('handshake-12.ts', '    incoming.boundary()\n    return keys', '    return keys')
-const ANY_CHANGE = mutant('incoming.ts', 'if (!isChange(await this.#content())) throw outOfPlace()', 'await this.#content()')
+const ANY_CHANGE = mutant(
+  'incoming.ts',
+  'if (!isChange(await this.#content())) throw outOfPlace()',
+  'await this.#content()',
+)
 const ALL_LET_BY = mutant('handshake-12.ts', '  incoming.noneMeaningless()\n', '')
 
 /** Without the check the client goes on. */
 const TAKEN_OUT: Case[] = [
   ['the signature of a client', NOT_SIGNED],
-  ['the Finished of a client', mutant('handshake-13.ts', 'if (!(await isFinished(suite, secrets.server, said, body)))', 'if (false)')],
-  ['an empty Finished', mutant('handshake-13.ts', 'if (!(await isFinished(suite, secrets.server, said, body)))', 'if (false)')],
-  ['a message behind Finished', mutant('handshake-13.ts', '  incoming.boundary()\n  const { client', '  const { client')],
-  ['a part of one behind Finished', mutant('handshake-13.ts', '  incoming.boundary()\n  const { client', '  const { client')],
+  [
+    'the Finished of a client',
+    mutant('handshake-13.ts', 'if (!(await isFinished(suite, secrets.server, said, body)))', 'if (false)'),
+  ],
+  [
+    'an empty Finished',
+    mutant('handshake-13.ts', 'if (!(await isFinished(suite, secrets.server, said, body)))', 'if (false)'),
+  ],
+  [
+    'a message behind Finished',
+    mutant('handshake-13.ts', '  incoming.boundary()\n  const { client', '  const { client'),
+  ],
+  [
+    'a part of one behind Finished',
+    mutant('handshake-13.ts', '  incoming.boundary()\n  const { client', '  const { client'),
+  ],
   ['another session id', mutant('server-hello.ts', '!equal(echo, sessionId)', 'false')],
-  ['a draft of 1.3', mutant('server-hello.ts', 'if (!equal(chosen, [VERSION_13 >>> 8, VERSION_13 & 0xff]))', 'if (false)')],
+  [
+    'a draft of 1.3',
+    mutant('server-hello.ts', 'if (!equal(chosen, [VERSION_13 >>> 8, VERSION_13 & 0xff]))', 'if (false)'),
+  ],
   ['a pre-shared key', ANY_EXTENSION],
   ['an extension that was not asked for', ANY_EXTENSION],
-  ['a certificate with an extension', mutant('messages.ts', 'onlyOf(readExtensions(list), NONE)', 'readExtensions(list)')],
-  ['a request for a certificate without signatures', mutant('messages.ts', '!extensions.has(Extension.signatureAlgorithms)', 'false')],
+  [
+    'a certificate with an extension',
+    mutant('messages.ts', 'onlyOf(readExtensions(list), NONE)', 'readExtensions(list)'),
+  ],
+  [
+    'a request for a certificate without signatures',
+    mutant('messages.ts', '!extensions.has(Extension.signatureAlgorithms)', 'false'),
+  ],
   ['a retry for a group that it has', mutant('handshake.ts', ' || first.shares.has(group)', '')],
   ['a retry for nothing', mutant('server-hello.ts', 'if (!group && !cookie)', 'if (false)')],
-  ['a retry with a cookie of 8 KB and a byte', mutant('server-hello.ts', 'asked.cookie && asked.cookie.length > MAX_COOKIE', 'false')],
+  [
+    'a retry with a cookie of 8 KB and a byte',
+    mutant('server-hello.ts', 'asked.cookie && asked.cookie.length > MAX_COOKIE', 'false'),
+  ],
   ['a retry with an empty cookie', mutant('server-hello.ts', 'asked.cookie?.length === 0', 'false')],
   [
     'certificates for a request of ours',
     mutant(
       'messages.ts',
-      "if (reader.vector(1).length > 0) throw violation(Alert.illegalParameter, 'certificates answer",
-      "if (reader.vector(1).length > 9) throw violation(Alert.illegalParameter, 'certificates answer",
+      "if (reader.vector(1).length > 0)\n      throw violation(Alert.illegalParameter, 'certificates answer",
+      "if (reader.vector(1).length > 9)\n      throw violation(Alert.illegalParameter, 'certificates answer",
     ),
   ],
   ['a message in 65 records', mutant('fragments.ts', 'MAX_MESSAGE_RECORDS = 64', 'MAX_MESSAGE_RECORDS = 10_000')],
   ['an empty part of a message', mutant('fragments.ts', 'if (data.length === 0)', 'if (false)')],
   ['a change_cipher_spec of 2', mutant('incoming.ts', ' && data[0] === 1', '')],
-  ['a change_cipher_spec in a message', mutant('incoming.ts', ' || !this.#fragments.empty) throw outOfPlace()', ') throw outOfPlace()')],
+  [
+    'a change_cipher_spec in a message',
+    mutant('incoming.ts', ' || !this.#fragments.empty) throw outOfPlace()', ') throw outOfPlace()'),
+  ],
   ['seventy change_cipher_spec', mutant('incoming.ts', 'records === MAX_MESSAGE_RECORDS', 'false')],
   ['afterwards: data of 16 KB and a byte', mutant('protection-13.ts', 'inner.length > MAX_PLAINTEXT + 1', 'false')],
   [
     'afterwards: a request for a certificate',
-    mutant('receiver.ts', 'if (!is13 || found.type !== MessageType.keyUpdate)', 'if (found.type === 13) continue\nif (!is13)'),
+    mutant(
+      'receiver.ts',
+      'if (!is13 || found.type !== MessageType.keyUpdate)',
+      'if (found.type === 13) continue\nif (!is13)',
+    ),
   ],
   [
     'afterwards: a message behind a change of keys',
@@ -71,7 +107,10 @@ const TAKEN_OUT: Case[] = [
       "if (false) throw violation(Alert.unexpectedMessage, 'a message spans",
     ),
   ],
-  ['afterwards: data in a message', mutant('receiver.ts', 'type !== ContentType.handshake && !this.#fragments.empty', 'false')],
+  [
+    'afterwards: data in a message',
+    mutant('receiver.ts', 'type !== ContentType.handshake && !this.#fragments.empty', 'false'),
+  ],
   ['afterwards: tickets without end', mutant('receiver.ts', 'this.#idle > MAX_IDLE_RECORDS', 'false')],
   ['afterwards: changes of keys without end, with data', mutant('receiver.ts', 'updates > MAX_KEY_UPDATES', 'false')],
   ['afterwards: a change of keys that is not one', mutant('messages.ts', 'if (wanted > 1)', 'if (false)')],
@@ -116,13 +155,20 @@ const TAKEN_OUT_12: Case[] = [
   ],
   [
     'afterwards: a ticket',
-    mutant('receiver.ts', 'if (is13 && found.type === MessageType.newSessionTicket)', 'if (found.type === MessageType.newSessionTicket)'),
+    mutant(
+      'receiver.ts',
+      'if (is13 && found.type === MessageType.newSessionTicket)',
+      'if (found.type === MessageType.newSessionTicket)',
+    ),
   ],
   [
     'afterwards: data of 16 KB and a byte',
     mutant('framing.ts', 'if (length > (is13 ? MAX_CIPHERTEXT : MAX_PLAINTEXT + OVERHEAD_12))', 'if (false)'),
   ],
-  ['afterwards: another version', mutant('framing.ts', "if (this.#version !== null) throw wrongRecord('has another version')", '')],
+  [
+    'afterwards: another version',
+    mutant('framing.ts', "if (this.#version !== null) throw wrongRecord('has another version')", ''),
+  ],
 ]
 const TAKEN_OUT_OF_BOTH: Case[] = [
   ['the signature of another key', NOT_SIGNED],
@@ -133,7 +179,11 @@ const TAKEN_OUT_OF_BOTH: Case[] = [
   ['a ServerHello in a record of 1.0', mutant('framing.ts', 'if (this.#older)', 'if (false)')],
   [
     'afterwards: an end that is not told',
-    mutant('receiver.ts', 'if (records.length === 0) throw truncated()', 'if (records.length === 0) this.#ended = true'),
+    mutant(
+      'receiver.ts',
+      'if (records.length === 0) throw truncated()',
+      'if (records.length === 0) this.#ended = true',
+    ),
   ],
 ]
 
@@ -174,7 +224,10 @@ const NAMED: Case[] = [
 ]
 const NAMED_12: Case[] = [
   ['no extended master secret', mutant('messages-12.ts', 'if (!master) {', 'if (false) {')],
-  ['a suite of 1.3', mutant('messages-12.ts', 'SUITES_12.get(number)', 'SUITES_12.get(number) ?? SUITES_12.get(0xc02b)')],
+  [
+    'a suite of 1.3',
+    mutant('messages-12.ts', 'SUITES_12.get(number)', 'SUITES_12.get(number) ?? SUITES_12.get(0xc02b)'),
+  ],
   [
     'a group that was not offered',
     mutant('messages-12.ts', 'GROUPS.get(reader.number(2))', 'GROUPS.get(reader.number(2)) ?? GROUPS.get(0x1d)'),
@@ -192,19 +245,34 @@ const NAMED_12: Case[] = [
     'a signature of RSA in a suite of ECDSA',
     mutant('certificate-key.ts', "scheme.key.name.startsWith('RSA') !== (signs === 'RSA')", 'false'),
   ],
-  ['a message behind ServerHelloDone', mutant('handshake-12.ts', '    incoming.boundary()\n    return wanted', '    return wanted')],
+  [
+    'a message behind ServerHelloDone',
+    mutant('handshake-12.ts', '    incoming.boundary()\n    return wanted', '    return wanted'),
+  ],
   ['a message behind Finished', NO_LAST_BOUNDARY],
   ['no change_cipher_spec', ANY_CHANGE],
-  ['a Finished in the clear', mutant('framing.ts', 'if (length < (is13 ? MIN_CIPHERTEXT : OVERHEAD_12))', 'if (false)')],
-  ['two change_cipher_spec', mutant('framing.ts', 'if (type !== alert && type !== handshake && type !== applicationData)', 'if (false)')],
-  ['an alert for a certificate that is wanting', mutant('alerts.ts', 'if (error.said === Alert.handshakeFailure)', 'if (false)')],
+  [
+    'a Finished in the clear',
+    mutant('framing.ts', 'if (length < (is13 ? MIN_CIPHERTEXT : OVERHEAD_12))', 'if (false)'),
+  ],
+  [
+    'two change_cipher_spec',
+    mutant('framing.ts', 'if (type !== alert && type !== handshake && type !== applicationData)', 'if (false)'),
+  ],
+  [
+    'an alert for a certificate that is wanting',
+    mutant('alerts.ts', 'if (error.said === Alert.handshakeFailure)', 'if (false)'),
+  ],
 ]
 
-test.each([...NAMED, ...in12(NAMED_12)])('%s is not refused for that reason without its check (%o)', async (name, taken) => {
-  const { says, ...behaviour } = misbehaviour(name)
-  expect((await attempt(connectTls, behaviour)).outcome).toMatch(says)
-  expect((await attempt(await mutated(taken), behaviour, 500)).outcome).not.toMatch(says)
-})
+test.each([...NAMED, ...in12(NAMED_12)])(
+  '%s is not refused for that reason without its check (%o)',
+  async (name, taken) => {
+    const { says, ...behaviour } = misbehaviour(name)
+    expect((await attempt(connectTls, behaviour)).outcome).toMatch(says)
+    expect((await attempt(await mutated(taken), behaviour, 500)).outcome).not.toMatch(says)
+  },
+)
 
 /**
  * Where nothing is refused, but something of what both sides hash, sign or count is left out: the honest server and the
@@ -214,7 +282,11 @@ const WRONG: Mutant[] = [
   mutant('certificate-key.ts', 'TLS 1.3, server', 'TLS 1.3, client'),
   mutant('certificate-key.ts', 'fill(0x20)', 'fill(0x21)'),
   mutant('key-schedule.ts', 'hmacKey(suite.hash, await finishedKey(suite, secret))', 'hmacKey(suite.hash, secret)'),
-  mutant('conversation.ts', '    this.transcript.add(found.raw)', '    if (found.type !== 11) this.transcript.add(found.raw)'),
+  mutant(
+    'conversation.ts',
+    '    this.transcript.add(found.raw)',
+    '    if (found.type !== 11) this.transcript.add(found.raw)',
+  ),
   mutant('handshake-13.ts', 'flight.forEach((part) => transcript.add(part))', ''),
   mutant('transcript.ts', 'MessageType.messageHash', 'MessageType.clientHello'),
   mutant('handshake.ts', 'if (retry) await transcript.retry(suite)', ''),
@@ -226,10 +298,18 @@ const WRONG: Mutant[] = [
   mutant('receiver.ts', 'if (this.#renewed && keys.next) this.#keys = await keys.next()', ''),
 ]
 const WRONG_12: Mutant[] = [
-  mutant('handshake-12.ts', 'concat(hello.random, random, exchange.signed)', 'concat(random, hello.random, exchange.signed)'),
+  mutant(
+    'handshake-12.ts',
+    'concat(hello.random, random, exchange.signed)',
+    'concat(random, hello.random, exchange.signed)',
+  ),
   mutant('handshake-12.ts', 'flight.forEach((part) => transcript.add(part))', ''),
   mutant('handshake-12.ts', '    transcript.add(last)\n', ''),
-  mutant('conversation.ts', '    this.transcript.add(found.raw)', '    if (found.type !== 14) this.transcript.add(found.raw)'),
+  mutant(
+    'conversation.ts',
+    '    this.transcript.add(found.raw)',
+    '    if (found.type !== 14) this.transcript.add(found.raw)',
+  ),
   mutant('prf.ts', 'extended master secret', 'master secret'),
   mutant('prf.ts', 'key expansion', 'key extension'),
   mutant('prf.ts', 'concat(random.server, random.client)', 'concat(random.client, random.server)'),
@@ -248,7 +328,10 @@ const after: Plan['after'] = async (server) => {
 }
 const honest: Plan = {
   retries: [
-    (fields) => ({ ...fields, extensions: [...fields.extensions, [44, new Uint8Array([0, 1, 7])], [51, new Uint8Array([0, 0x18])]] }),
+    (fields) => ({
+      ...fields,
+      extensions: [...fields.extensions, [44, new Uint8Array([0, 1, 7])], [51, new Uint8Array([0, 0x18])]],
+    }),
   ],
   group: 0x0018,
   flight: [FLIGHT[0] as Step, certificateRequest, ...FLIGHT.slice(1)],

@@ -60,7 +60,10 @@ function changed13(random: Random, intact: boolean): AnyBehaviour {
     [4, 2],
   ] as const)
   // change_cipher_spec means nothing: it may be missing, or come twice. Its bytes are one bit away from something else.
-  return { flight, wire: (bytes, i) => (i !== record ? [bytes] : [i === 1 ? flipped(random, bytes) : changed(random, bytes)]) }
+  return {
+    flight,
+    wire: (bytes, i) => (i !== record ? [bytes] : [i === 1 ? flipped(random, bytes) : changed(random, bytes)]),
+  }
 }
 
 /**

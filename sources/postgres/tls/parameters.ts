@@ -64,10 +64,22 @@ export interface Suite12 extends Suite {
 
 /** RFC 5289 section 3.2: the suites of 1.2 with ephemeral key exchange and AES-GCM. */
 export const SUITES_12: ReadonlyMap<number, Suite12> = new Map<number, Suite12>([
-  [0xc02c, { name: 'TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32, signs: 'ECDSA' }],
-  [0xc030, { name: 'TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32, signs: 'RSA' }],
-  [0xc02b, { name: 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256', hash: 'SHA-256', hashBytes: 32, keyBytes: 16, signs: 'ECDSA' }],
-  [0xc02f, { name: 'TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256', hash: 'SHA-256', hashBytes: 32, keyBytes: 16, signs: 'RSA' }],
+  [
+    0xc02c,
+    { name: 'TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32, signs: 'ECDSA' },
+  ],
+  [
+    0xc030,
+    { name: 'TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32, signs: 'RSA' },
+  ],
+  [
+    0xc02b,
+    { name: 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256', hash: 'SHA-256', hashBytes: 32, keyBytes: 16, signs: 'ECDSA' },
+  ],
+  [
+    0xc02f,
+    { name: 'TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256', hash: 'SHA-256', hashBytes: 32, keyBytes: 16, signs: 'RSA' },
+  ],
 ])
 
 export interface Group {
@@ -101,7 +113,10 @@ const ecdsa = (namedCurve: string, hash: string, numberBytes: number): Scheme =>
   verify: { name: 'ECDSA', hash },
   numberBytes,
 })
-const pss = (hash: string, saltLength: number): Scheme => ({ key: { name: 'RSA-PSS', hash }, verify: { name: 'RSA-PSS', saltLength } })
+const pss = (hash: string, saltLength: number): Scheme => ({
+  key: { name: 'RSA-PSS', hash },
+  verify: { name: 'RSA-PSS', saltLength },
+})
 
 /**
  * The schemes with which a server may sign the handshake (4.4.3). In 1.2 an ECDSA scheme may use any curve (RFC 8422
@@ -117,7 +132,10 @@ export const SCHEMES: ReadonlyMap<number, Scheme> = new Map<number, Scheme>([
   [0x0806, pss('SHA-512', 64)],
 ])
 
-const pkcs1 = (hash: string): Scheme => ({ key: { name: 'RSASSA-PKCS1-v1_5', hash }, verify: { name: 'RSASSA-PKCS1-v1_5' } })
+const pkcs1 = (hash: string): Scheme => ({
+  key: { name: 'RSASSA-PKCS1-v1_5', hash },
+  verify: { name: 'RSASSA-PKCS1-v1_5' },
+})
 
 /** RSASSA-PKCS1-v1_5 with SHA-2: in certificates, and in the handshake of 1.2 (4.2.3). */
 export const PKCS1_SCHEMES: ReadonlyMap<number, Scheme> = new Map<number, Scheme>([

@@ -38,7 +38,13 @@ export async function connectionKeys(
   random: { client: Bytes; server: Bytes },
 ): Promise<{ client: DirectionKeys; server: DirectionKeys }> {
   const { keyBytes } = suite
-  const block = await prf(suite, master, 'key expansion', concat(random.server, random.client), 2 * (keyBytes + SALT_BYTES))
+  const block = await prf(
+    suite,
+    master,
+    'key expansion',
+    concat(random.server, random.client),
+    2 * (keyBytes + SALT_BYTES),
+  )
   const key = (at: number) => block.slice(at * keyBytes, (at + 1) * keyBytes)
   const salt = (at: number) => block.slice(2 * keyBytes + at * SALT_BYTES, 2 * keyBytes + (at + 1) * SALT_BYTES)
   return { client: { key: key(0), salt: salt(0) }, server: { key: key(1), salt: salt(1) } }

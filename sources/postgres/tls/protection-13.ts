@@ -33,7 +33,12 @@ export class Protection13 implements Protection {
 
   static async of(suite: Suite, secret: Bytes): Promise<Protection13> {
     const { key, iv } = await trafficKey(suite, secret)
-    return new Protection13(suite, secret, await crypto.subtle.importKey('raw', key, 'AES-GCM', false, ['encrypt', 'decrypt']), iv)
+    return new Protection13(
+      suite,
+      secret,
+      await crypto.subtle.importKey('raw', key, 'AES-GCM', false, ['encrypt', 'decrypt']),
+      iv,
+    )
   }
 
   async next(): Promise<Protection13> {
@@ -71,7 +76,11 @@ export class Protection13 implements Protection {
     const header = concat([ContentType.applicationData], u16(VERSION_12), u16(data.length + MIN_CIPHERTEXT))
     // A copy of ours: two records with one nonce would give the key away, so this does not rely on the runtime.
     const iv = this.#nonce().slice()
-    const sealed = await crypto.subtle.encrypt({ name: 'AES-GCM', iv, additionalData: header }, this.#key, concat(data, [type]))
+    const sealed = await crypto.subtle.encrypt(
+      { name: 'AES-GCM', iv, additionalData: header },
+      this.#key,
+      concat(data, [type]),
+    )
     return concat(header, new Uint8Array(sealed))
   }
 }

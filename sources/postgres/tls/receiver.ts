@@ -63,7 +63,8 @@ export class Receiver {
     if (records.length === 0) throw truncated()
     let from = 0
     for (let updates = 0; from < records.length && !this.#ended; updates++) {
-      if (updates > MAX_KEY_UPDATES) throw violation(Alert.unexpectedMessage, 'the server changes its keys all the time')
+      if (updates > MAX_KEY_UPDATES)
+        throw violation(Alert.unexpectedMessage, 'the server changes its keys all the time')
       from += await this.#open(records.slice(from), parts)
     }
     if (this.#updateWanted) this.#updateKeys()
@@ -85,7 +86,8 @@ export class Receiver {
   }
 
   #take({ type, data }: Content, parts: Bytes[]): void {
-    if (type !== ContentType.handshake && !this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message is interrupted')
+    if (type !== ContentType.handshake && !this.#fragments.empty)
+      throw violation(Alert.unexpectedMessage, 'a message is interrupted')
     this.#idle = type === ContentType.applicationData && data.length > 0 ? 0 : this.#idle + 1
     if (this.#idle > MAX_IDLE_RECORDS) throw violation(Alert.unexpectedMessage, 'the server sends records without data')
     if (type === ContentType.applicationData) {
@@ -125,7 +127,10 @@ export class Receiver {
 
 /** RFC 5246 section 7.4.1.1: the server may ask for it at any time, and the client need not do it. */
 const renegotiation = () =>
-  violation(Alert.unexpectedMessage, 'the server asks for renegotiation in the middle of the connection, which Rockpool never does')
+  violation(
+    Alert.unexpectedMessage,
+    'the server asks for renegotiation in the middle of the connection, which Rockpool never does',
+  )
 
 /**
  * Returns what each record decrypts to, or undefined where it fails. A failure after a key update, or after the end,

@@ -64,7 +64,9 @@ test('a whole connection: the client sends what the trace shows, from Finished t
   const chains: Uint8Array[][] = []
   const verify = (chain: Uint8Array[]) => void chains.push(chain)
   const socket = await connectTls(client, { host: 'server', verify, signal: AbortSignal.timeout(5_000), hello })
-  expect(await server.read(5 + rfc.CLIENT_HELLO.length)).toEqual(concat([22, 3, 1, 0, rfc.CLIENT_HELLO.length], rfc.CLIENT_HELLO))
+  expect(await server.read(5 + rfc.CLIENT_HELLO.length)).toEqual(
+    concat([22, 3, 1, 0, rfc.CLIENT_HELLO.length], rfc.CLIENT_HELLO),
+  )
   expect(await server.read(rfc.CLIENT_FINISHED_RECORD.length)).toEqual(rfc.CLIENT_FINISHED_RECORD)
   expect(chains.map((chain) => chain.map(({ length }) => length))).toEqual([[432]])
 
@@ -95,7 +97,12 @@ test('a connection with a retry for P-256 and a cookie', async () => {
   server.write(rfc.RETRY_RECORD)
   server.write(concat(rfc.RETRIED_SERVER_HELLO_RECORD, rfc.RETRIED_FLIGHT_RECORD))
   const retried = { ...hello, raw: rfc.RETRIED_HELLO_RECORD.subarray(5), again }
-  const socket = await connectTls(client, { host: 'server', verify: () => {}, signal: AbortSignal.timeout(5_000), hello: retried })
+  const socket = await connectTls(client, {
+    host: 'server',
+    verify: () => {},
+    signal: AbortSignal.timeout(5_000),
+    hello: retried,
+  })
   expect(asked).toEqual([0x0017, 114])
   expect(socket).toMatchObject({ suite: 'TLS_AES_128_GCM_SHA256', group: 'P-256' })
   await socket.close()

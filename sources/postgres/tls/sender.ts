@@ -71,7 +71,11 @@ export class Sender {
     const keys = this.#keyed
     const records: Promise<Bytes>[] = []
     let at = from
-    for (; at < data.length && records.length < RECORDS_OF_A_WRITE && keys.records < this.#recordsOfAKey; at += MAX_PLAINTEXT) {
+    for (
+      ;
+      at < data.length && records.length < RECORDS_OF_A_WRITE && keys.records < this.#recordsOfAKey;
+      at += MAX_PLAINTEXT
+    ) {
       records.push(keys.seal(type, data.subarray(at, at + MAX_PLAINTEXT)))
     }
     const sealed = await Promise.all(records)
@@ -83,7 +87,12 @@ export class Sender {
     this.#updateOwed = false
     if (this.#ended) return
     const keys = this.#keyed
-    if (!keys.next) throw new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the keys are used up, and TLS 1.2 cannot change them')
+    if (!keys.next)
+      throw new TlsError(
+        'ROCKPOOL_SOURCE_UNREACHABLE',
+        null,
+        'TLS: the keys are used up, and TLS 1.2 cannot change them',
+      )
     const next = await keys.next()
     // 0 means that the server need not do the same.
     await this.#write(await keys.seal(ContentType.handshake, message(MessageType.keyUpdate, [0])))

@@ -6,8 +6,9 @@ import { equal, whole, type Bytes } from './wire.ts'
 // RFC 8446 sections 4.1.3 and 4.1.4: the first answer of a server, which chooses the version.
 
 /** 4.1.3: the random of a ServerHello that is a HelloRetryRequest. */
-const RETRY = Uint8Array.from('cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c'.match(/../g) ?? [], (pair) =>
-  parseInt(pair, 16),
+const RETRY = Uint8Array.from(
+  'cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c'.match(/../g) ?? [],
+  (pair) => parseInt(pair, 16),
 )
 /**
  * 4.1.3: the end, but for the last byte, of the random of a server that was made to choose an older version than it
@@ -35,7 +36,13 @@ export function readAnswer(body: Bytes): Answer {
     const [suite, compression] = [reader.number(2), reader.number(1)]
     // 1.3 has no compression, and in 1.2 it leaks secrets (RFC 5246 section 6.2.2).
     if (compression !== 0) throw notOffered('compression')
-    return { version, random, sessionId, suite, extensions: reader.done ? new Map<number, Bytes>() : readExtensions(reader) }
+    return {
+      version,
+      random,
+      sessionId,
+      suite,
+      extensions: reader.done ? new Map<number, Bytes>() : readExtensions(reader),
+    }
   })
 }
 
@@ -50,7 +57,10 @@ export function chosenVersion({ version, random, extensions }: Answer): typeof V
     return VERSION_13
   }
   if (equal(random.subarray(24, 31), DOWNGRADE)) {
-    throw violation(Alert.illegalParameter, 'the server speaks TLS 1.3, and somebody in between makes it choose an older version')
+    throw violation(
+      Alert.illegalParameter,
+      'the server speaks TLS 1.3, and somebody in between makes it choose an older version',
+    )
   }
   if (version === VERSION_12) return VERSION_12
   const name = OLDER.get(version) ?? `an unknown version (${version})`
@@ -71,7 +81,10 @@ export interface ServerHello13 {
 }
 
 /** `sessionId` is that of our hello. */
-export function serverHello13({ random, sessionId: echo, suite: number, extensions }: Answer, sessionId: Bytes): ServerHello13 {
+export function serverHello13(
+  { random, sessionId: echo, suite: number, extensions }: Answer,
+  sessionId: Bytes,
+): ServerHello13 {
   const suite = SUITES.get(number)
   if (!equal(echo, sessionId)) throw violation(Alert.illegalParameter, 'the server answers another hello')
   if (!suite) throw notOffered('cipher suite')
@@ -84,13 +97,15 @@ export function serverHello13({ random, sessionId: echo, suite: number, extensio
 }
 
 function readRetry(group: Bytes | undefined, cookie: Bytes | undefined): ServerHello13['retry'] {
-  if (!group && !cookie) throw violation(Alert.illegalParameter, 'the server asks for another hello, but for no change in it')
+  if (!group && !cookie)
+    throw violation(Alert.illegalParameter, 'the server asks for another hello, but for no change in it')
   const asked = {
     group: group ? whole(group, (reader) => reader.number(2)) : null,
     cookie: cookie ? whole(cookie, (reader) => reader.vector(2)) : null,
   }
   if (asked.cookie?.length === 0) throw violation(Alert.decodeError, 'the cookie of the server is empty')
-  if (asked.cookie && asked.cookie.length > MAX_COOKIE) throw violation(Alert.illegalParameter, 'the cookie of the server is too long')
+  if (asked.cookie && asked.cookie.length > MAX_COOKIE)
+    throw violation(Alert.illegalParameter, 'the cookie of the server is too long')
   return asked
 }
 

@@ -44,10 +44,18 @@ const nodeServer = (kind: Kind, options: ServerOptions = {}, connection: (socket
 
 async function connect(port: number, kind: Kind, options: Partial<TlsOptions> = {}): Promise<TlsSocket> {
   const verify = ([own]: Uint8Array[]) => {
-    if (new X509Certificate(own as Uint8Array).fingerprint256 !== new X509Certificate(certificate(kind).cert).fingerprint256)
+    if (
+      new X509Certificate(own as Uint8Array).fingerprint256 !==
+      new X509Certificate(certificate(kind).cert).fingerprint256
+    )
       throw new Error('another certificate')
   }
-  return connectTls(await nodeTransport(port), { host: 'localhost', verify, signal: AbortSignal.timeout(10_000), ...options })
+  return connectTls(await nodeTransport(port), {
+    host: 'localhost',
+    verify,
+    signal: AbortSignal.timeout(10_000),
+    ...options,
+  })
 }
 
 /** `bytes` there and back. */
@@ -70,14 +78,17 @@ async function roundTrip(socket: TlsSocket, bytes: Uint8Array): Promise<void> {
 
 const some = (length: number) => new Uint8Array(length).map((_, i) => i * 7)
 
-test.each(Object.keys(KINDS).filter((kind) => kind !== 'RSA-PSS') as Kind[])('a server with a key of %s', async (kind) => {
-  const socket = await connect(await nodeServer(kind), kind)
-  expect(socket).toMatchObject({ suite: 'TLS_AES_256_GCM_SHA384', group: 'X25519', alpn: null })
-  expect(socket.peerCertificates).toHaveLength(1)
-  await roundTrip(socket, some(100_000))
-  await socket.close()
-  await socket.closed
-})
+test.each(Object.keys(KINDS).filter((kind) => kind !== 'RSA-PSS') as Kind[])(
+  'a server with a key of %s',
+  async (kind) => {
+    const socket = await connect(await nodeServer(kind), kind)
+    expect(socket).toMatchObject({ suite: 'TLS_AES_256_GCM_SHA384', group: 'X25519', alpn: null })
+    expect(socket.peerCertificates).toHaveLength(1)
+    await roundTrip(socket, some(100_000))
+    await socket.close()
+    await socket.closed
+  },
+)
 
 test.each([
   ['P-256', 'P-256'],
@@ -123,7 +134,10 @@ const SETTINGS = 'ROCKPOOL_SOURCE_SETTINGS'
 
 test('a demanded client certificate is reported', async () => {
   const socket = await connect(await nodeServer('P-256', { requestCert: true, rejectUnauthorized: true }), 'P-256')
-  const refusal = { code: SETTINGS, message: expect.stringMatching(/demands a client certificate.*certificate_required\)$/) }
+  const refusal = {
+    code: SETTINGS,
+    message: expect.stringMatching(/demands a client certificate.*certificate_required\)$/),
+  }
   await expect(socket.readable.getReader().read()).rejects.toMatchObject(refusal)
   await expect(socket.closed).rejects.toMatchObject(refusal)
 })
@@ -134,16 +148,32 @@ test.each<[string, ServerOptions, RegExp]>([
     { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' },
     /speaks only TLS 1.1 or older.*\(protocol_version\)/,
   ],
-  ['speaks 1.2 with CBC only', { ...ONLY_12, ciphers: 'ECDHE-ECDSA-AES128-SHA256' }, /accepts nothing that is offered.*handshake_failure/],
+  [
+    'speaks 1.2 with CBC only',
+    { ...ONLY_12, ciphers: 'ECDHE-ECDSA-AES128-SHA256' },
+    /accepts nothing that is offered.*handshake_failure/,
+  ],
   [
     'speaks 1.2 with ChaCha20 only',
     { ...ONLY_12, ciphers: 'ECDHE-ECDSA-CHACHA20-POLY1305' },
     /accepts nothing that is offered.*handshake_failure/,
   ],
-  ['speaks 1.2 without the extended master secret', { ...ONLY_12, secureOptions: 1 }, /TLS 1.2 without the extended master secret/],
-  ['has ChaCha20 only', { ciphers: 'TLS_CHACHA20_POLY1305_SHA256' }, /accepts nothing that is offered.*handshake_failure/],
+  [
+    'speaks 1.2 without the extended master secret',
+    { ...ONLY_12, secureOptions: 1 },
+    /TLS 1.2 without the extended master secret/,
+  ],
+  [
+    'has ChaCha20 only',
+    { ciphers: 'TLS_CHACHA20_POLY1305_SHA256' },
+    /accepts nothing that is offered.*handshake_failure/,
+  ],
   ['has X448 only', { ecdhCurve: 'X448' }, /accepts nothing that is offered.*handshake_failure/],
-  ['speaks another protocol', { ALPNProtocols: ['h2'] }, /does not speak the protocol "postgresql" \(no_application_protocol\)/],
+  [
+    'speaks another protocol',
+    { ALPNProtocols: ['h2'] },
+    /does not speak the protocol "postgresql" \(no_application_protocol\)/,
+  ],
 ])('a server that %s is refused for that reason', async (_, options, message) => {
   await expect(connect(await nodeServer('P-256', options), 'P-256')).rejects.toMatchObject({
     code: SETTINGS,
@@ -192,9 +222,14 @@ test('a connection that breaks off is an error, and one that ends is not', async
 
 test('a server without TLS is reported as such, and a silent one ends with the deadline of the caller', async () => {
   const port = await listening(
-    createTcpServer((socket) => socket.on('error', () => {}).once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))),
+    createTcpServer((socket) =>
+      socket.on('error', () => {}).once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')),
+    ),
   )
-  await expect(connect(port, 'P-256')).rejects.toMatchObject({ code: SETTINGS, message: 'TLS: the server does not speak TLS' })
+  await expect(connect(port, 'P-256')).rejects.toMatchObject({
+    code: SETTINGS,
+    message: 'TLS: the server does not speak TLS',
+  })
   let closed = 0
   const silent = await listening(
     createTcpServer((socket) =>
@@ -244,7 +279,10 @@ test.each(['RSA-PSS+SHA384', 'RSA+SHA256', 'RSA+SHA512'])('a server of TLS 1.2 t
 })
 
 test('a server of TLS 1.2: a requested client certificate is not sent, and a demanded one is reported', async () => {
-  const asking = await connect(await nodeServer('P-256', { ...ONLY_12, requestCert: true, rejectUnauthorized: false }), 'P-256')
+  const asking = await connect(
+    await nodeServer('P-256', { ...ONLY_12, requestCert: true, rejectUnauthorized: false }),
+    'P-256',
+  )
   await roundTrip(asking, some(10))
   await asking.close()
   const demanding = await opensslServer('P-256', '-tls1_2', '-Verify', '1', '-verify_return_error')
@@ -265,10 +303,15 @@ test('a server of TLS 1.2 that asks for a second handshake is refused', async ()
 })
 
 /** `openssl s_server`, which writes what it gets to its output, and sends what it is given. */
-async function opensslServer(kind: Kind, ...options: string[]): Promise<{ port: number; process: ChildProcess; output: () => string }> {
+async function opensslServer(
+  kind: Kind,
+  ...options: string[]
+): Promise<{ port: number; process: ChildProcess; output: () => string }> {
   await writeFile(join(folder, 'key'), certificate(kind).key)
   await writeFile(join(folder, 'cert'), certificate(kind).cert)
-  const process = spawn('openssl', ['s_server', '-accept', '127.0.0.1:0', '-key', 'key', '-cert', 'cert', ...options], { cwd: folder })
+  const process = spawn('openssl', ['s_server', '-accept', '127.0.0.1:0', '-key', 'key', '-cert', 'cert', ...options], {
+    cwd: folder,
+  })
   running.push({ close: () => process.kill() })
   let output = ''
   process.stdout.on('data', (bytes) => (output += String(bytes)))

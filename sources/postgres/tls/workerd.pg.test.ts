@@ -40,12 +40,18 @@ async function ask(wish: TlsWish): Promise<TlsAnswer> {
 }
 
 async function echoing(kind: Kind, options: TlsOptions = {}): Promise<number> {
-  const server = createTlsServer({ ...(await ownCertificate(kind)), ...options }, (socket) => socket.on('error', () => {}).pipe(socket))
+  const server = createTlsServer({ ...(await ownCertificate(kind)), ...options }, (socket) =>
+    socket.on('error', () => {}).pipe(socket),
+  )
   return listening(server.on('tlsClientError', () => {}))
 }
 
 /** A server of ours for one connection. */
-async function own(behaviour: AnyBehaviour, then: (server: TestServer) => unknown, usual = credentials(0x0403)): Promise<number> {
+async function own(
+  behaviour: AnyBehaviour,
+  then: (server: TestServer) => unknown,
+  usual = credentials(0x0403),
+): Promise<number> {
   const key = await usual
   const serve = async (socket: Socket) => {
     const server = testServer(socketEnd(socket), key, behaviour)
@@ -54,10 +60,17 @@ async function own(behaviour: AnyBehaviour, then: (server: TestServer) => unknow
   return listening(createServer((socket) => void serve(socket).catch(() => socket.destroy())))
 }
 
-test.each(Object.keys(KINDS).filter((kind) => kind !== 'RSA-PSS') as Kind[])('a server with a key of %s', async (kind) => {
-  const port = await echoing(kind, { ALPNProtocols: ['postgresql'] })
-  expect(await ask({ port, echo: 100_000 })).toMatchObject({ outcome: 'read 100000', group: 'X25519', alpn: 'postgresql' })
-})
+test.each(Object.keys(KINDS).filter((kind) => kind !== 'RSA-PSS') as Kind[])(
+  'a server with a key of %s',
+  async (kind) => {
+    const port = await echoing(kind, { ALPNProtocols: ['postgresql'] })
+    expect(await ask({ port, echo: 100_000 })).toMatchObject({
+      outcome: 'read 100000',
+      group: 'X25519',
+      alpn: 'postgresql',
+    })
+  },
+)
 
 test.each([
   ['P-256', 'TLS_AES_128_GCM_SHA256', 'P-256'],
@@ -79,7 +92,11 @@ test.each([[[0]], [[150]], [[299]], [[10, 11]]])('300 records with key updates a
   const port = await own({}, async (server) => {
     const records: Bytes[] = []
     for (let i = 0; i < 300; i++)
-      records.push(updates.includes(i) ? await server.update(true) : await server.sealed(ContentType.applicationData, new Uint8Array(40)))
+      records.push(
+        updates.includes(i)
+          ? await server.update(true)
+          : await server.sealed(ContentType.applicationData, new Uint8Array(40)),
+      )
     server.raw(concat(...records))
     await server.send(ContentType.alert, new Uint8Array([1, 0]))
   })
@@ -89,13 +106,20 @@ test.each([[[0]], [[150]], [[299]], [[10, 11]]])('300 records with key updates a
 test.each(POSTGRES_VERSIONS)('Postgres %i, up to its answer to the startup packet', async (version) => {
   const { cert, key } = await ownCertificate('P-256')
   const files = { 'server.crt': cert, 'server.key': key }
-  const server = await startPostgres({ ssl: 'on', ssl_cert_file: 'server.crt', ssl_key_file: 'server.key' }, { version, files })
+  const server = await startPostgres(
+    { ssl: 'on', ssl_cert_file: 'server.crt', ssl_key_file: 'server.key' },
+    { version, files },
+  )
   try {
     const text = new TextEncoder().encode('\0\x03\0\0user\0postgres\0\0')
     const startup = [0, 0, 0, text.length + 4, ...text]
     const answer = await ask({ port: Number(new URL(server.url).port), startup })
     // A request to log in, over the protocol that it was offered from 17 on.
-    expect(answer).toMatchObject({ outcome: 'R', suite: 'TLS_AES_256_GCM_SHA384', alpn: version < 17 ? null : 'postgresql' })
+    expect(answer).toMatchObject({
+      outcome: 'R',
+      suite: 'TLS_AES_256_GCM_SHA384',
+      alpn: version < 17 ? null : 'postgresql',
+    })
   } finally {
     await server.stop()
   }

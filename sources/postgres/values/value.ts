@@ -1,4 +1,10 @@
-import { MAX_VALUE_DEPTH, ValueFailure, type SourceValue, type SqliteValue, type ValueOptions } from '../../../protocol/values.ts'
+import {
+  MAX_VALUE_DEPTH,
+  ValueFailure,
+  type SourceValue,
+  type SqliteValue,
+  type ValueOptions,
+} from '../../../protocol/values.ts'
 import { parseArray, parseComposite, parseMultirange, parseRange, type ArrayItem } from '../wire/literals.ts'
 import { dateText, timestampText, timeText } from './timestamps.ts'
 import type { ColumnType } from '../types.ts'
@@ -20,7 +26,9 @@ export function decodeValue(type: ColumnType, text: string): SourceValue {
     case 'array':
       return deferred((options) => (isRawArray(type, options) ? text : jsonOf(type, text, options, 1).raw))
     case 'domain':
-      return deferred((options) => (options.customPostgresTypes && type.of ? resolve(decodeValue(type.of, text), options) : text))
+      return deferred((options) =>
+        options.customPostgresTypes && type.of ? resolve(decodeValue(type.of, text), options) : text,
+      )
     default:
       return deferred((options) => (options.customPostgresTypes ? jsonText(jsonOf(type, text, options, 1)) : text))
   }
@@ -96,14 +104,18 @@ function structured(type: ColumnType, text: string, options: ValueOptions, depth
     case 'array': {
       const list = (items: ArrayItem[], at: number): Json => {
         checkDepth(at)
-        return { raw: `[${items.map((item) => (Array.isArray(item) ? list(item, at + 1) : inside(type.of, item, at + 1)).raw).join(',')}]` }
+        return {
+          raw: `[${items.map((item) => (Array.isArray(item) ? list(item, at + 1) : inside(type.of, item, at + 1)).raw).join(',')}]`,
+        }
       }
       return list(parseArray(text, type.delimiter), depth)
     }
     case 'composite': {
       checkDepth(depth)
       const values = parseComposite(text)
-      const members = (type.attributes ?? []).map((each, i) => `${JSON.stringify(each.name)}:${inside(each.type, values[i] ?? null).raw}`)
+      const members = (type.attributes ?? []).map(
+        (each, i) => `${JSON.stringify(each.name)}:${inside(each.type, values[i] ?? null).raw}`,
+      )
       return { raw: `{${members.join(',')}}` }
     }
     case 'range': {
@@ -131,7 +143,8 @@ function structured(type: ColumnType, text: string, options: ValueOptions, depth
 }
 
 function checkDepth(depth: number): void {
-  if (depth > MAX_VALUE_DEPTH) throw new ValueFailure(`arrays and objects are nested deeper than ${MAX_VALUE_DEPTH} levels`)
+  if (depth > MAX_VALUE_DEPTH)
+    throw new ValueFailure(`arrays and objects are nested deeper than ${MAX_VALUE_DEPTH} levels`)
 }
 
 function scalar(value: SqliteValue): Json {

@@ -21,7 +21,8 @@ const pick = <T>(random: Random, list: readonly T[]): T => {
 }
 const pad = (value: number, width = 2) => String(value).padStart(width, '0')
 const digits = (random: Random, n: number) => Array.from({ length: n }, () => below(random, 10)).join('')
-const hex = (random: Random, n: number) => Array.from({ length: n }, () => below(random, 256).toString(16).padStart(2, '0')).join('')
+const hex = (random: Random, n: number) =>
+  Array.from({ length: n }, () => below(random, 256).toString(16).padStart(2, '0')).join('')
 
 const PIECES = [
   '',
@@ -59,18 +60,33 @@ const PIECES = [
 ]
 const oddText = (random: Random) => Array.from({ length: below(random, 6) }, () => pick(random, PIECES)).join('')
 const year = (random: Random) => pick(random, [1, 9, 1582, 1970, 1999, 2000, 2024, 2026, 9999, 10000, 123456])
-const date = (random: Random) => `${pad(Math.min(year(random), 9999), 4)}-${pad(1 + below(random, 12))}-${pad(1 + below(random, 28))}`
+const date = (random: Random) =>
+  `${pad(Math.min(year(random), 9999), 4)}-${pad(1 + below(random, 12))}-${pad(1 + below(random, 28))}`
 const clock = (random: Random) =>
   `${pad(below(random, 24))}:${pad(below(random, 60))}:${pad(below(random, 60))}${random() < 0.5 ? '' : `.${digits(random, 1 + below(random, 6))}`}`
 const zone = (random: Random) => pick(random, ['+00', '+02', '-08', '+05:30', '-03:30', '+13'])
 const moment = (random: Random) =>
   random() < 0.15
-    ? pick(random, ['infinity', '-infinity', '0044-03-15 12:00:00 BC', '4713-01-01 00:00:00 BC', '123456-07-08 09:10:11.5'])
+    ? pick(random, [
+        'infinity',
+        '-infinity',
+        '0044-03-15 12:00:00 BC',
+        '4713-01-01 00:00:00 BC',
+        '123456-07-08 09:10:11.5',
+      ])
     : `${date(random)} ${clock(random)}`
 const int = (random: Random, bits: bigint) => {
   const edge = 1n << (bits - 1n)
   return String(
-    pick(random, [0n, 1n, -1n, edge - 1n, -edge, BigInt(below(random, 1000)) - 500n, (edge * BigInt(below(random, 1000))) / 1000n]),
+    pick(random, [
+      0n,
+      1n,
+      -1n,
+      edge - 1n,
+      -edge,
+      BigInt(below(random, 1000)) - 500n,
+      (edge * BigInt(below(random, 1000))) / 1000n,
+    ]),
   )
 }
 const float = (random: Random) =>
@@ -111,7 +127,8 @@ const json = (random: Random, depth = 0): string => {
   const space = pick(random, ['', ' ', '\n  '])
   if (kind === 0) return JSON.stringify(oddText(random))
   if (kind === 1) return pick(random, ['null', 'true', 'false'])
-  if (kind <= 3) return pick(random, ['0', '-1.50', '1e5', '9007199254740993', '0.1e-3', '123456789012345678901234567890'])
+  if (kind <= 3)
+    return pick(random, ['0', '-1.50', '1e5', '9007199254740993', '0.1e-3', '123456789012345678901234567890'])
   const items = Array.from({ length: below(random, 4) }, () => json(random, depth + 1))
   if (kind === 4) return `[${space}${items.join(`,${space}`)}]`
   return `{${space}${items.map((item, i) => `"k${i}"${space}:${space}${item}`).join(',')}}`
@@ -239,7 +256,8 @@ const STRUCTURED: Record<string, (random: Random) => string> = {
   'int4range[]': (r) => arrayOf(r, intRange),
   'odd.pair': pair,
   'odd.pair[]': (r) => arrayOf(r, pair),
-  'odd."nested, (type)"': (r) => `(${quoted(pair(r))},${quoted(arrayOf(r, pair))},${quoted(intRange(r))},${quoted(moment(r))})`,
+  'odd."nested, (type)"': (r) =>
+    `(${quoted(pair(r))},${quoted(arrayOf(r, pair))},${quoted(intRange(r))},${quoted(moment(r))})`,
   'odd.pairs': (r) => arrayOf(r, pair),
 }
 
@@ -347,7 +365,8 @@ describe.each(POSTGRES_VERSIONS)('generated values of Postgres %i', (version) =>
           const custom = structured.has(name)
           const type = COLUMNS.find((column) => column.name === name)?.type ?? ''
           const array = type.endsWith('[]') && !type.startsWith('odd.') && type !== 'int4range[]'
-          if (value === null || (custom && (!options.customPostgresTypes || value === 'empty')) || (!custom && !array)) continue
+          if (value === null || (custom && (!options.customPostgresTypes || value === 'empty')) || (!custom && !array))
+            continue
           if (typeof value !== 'string') throw new Error(`${name} ${type} is ${String(value)}`)
           expect(() => JSON.parse(value), `${type} ${value}`).not.toThrow()
         }
@@ -416,24 +435,30 @@ describe.each(POSTGRES_VERSIONS)('generated values of Postgres %i', (version) =>
     }
   })
 
-  test.each(['int4range', 'numrange', 'daterange', 'odd.words'])('%s has the bounds that Postgres returns', async (type) => {
-    const c = columnOf(type)
-    const expected = await asked(
-      `CASE WHEN ${c} IS NULL THEN NULL WHEN isempty(${c}) THEN to_json('empty'::text) ELSE json_build_object('lower', lower(${c})::text, 'upper', upper(${c})::text,
+  test.each(['int4range', 'numrange', 'daterange', 'odd.words'])(
+    '%s has the bounds that Postgres returns',
+    async (type) => {
+      const c = columnOf(type)
+      const expected = await asked(
+        `CASE WHEN ${c} IS NULL THEN NULL WHEN isempty(${c}) THEN to_json('empty'::text) ELSE json_build_object('lower', lower(${c})::text, 'upper', upper(${c})::text,
         'lower_exclusive', (NOT lower_inc(${c}))::int, 'upper_exclusive', (NOT upper_inc(${c}))::int) END`,
-    )
-    for (const tuple of seen.streamed) {
-      const text = decoded(tuple, PLAIN)[c]
-      const mine = text === 'empty' ? 'empty' : parsed(text)
-      const bounds =
-        mine !== null && typeof mine === 'object'
-          ? Object.fromEntries(
-              Object.entries(mine).map(([name, value]) => [name, name.endsWith('clusive') || value === null ? value : String(value)]),
-            )
-          : mine
-      expect(bounds).toEqual(parsed(expected.get(String(tuple[0]))))
-    }
-  })
+      )
+      for (const tuple of seen.streamed) {
+        const text = decoded(tuple, PLAIN)[c]
+        const mine = text === 'empty' ? 'empty' : parsed(text)
+        const bounds =
+          mine !== null && typeof mine === 'object'
+            ? Object.fromEntries(
+                Object.entries(mine).map(([name, value]) => [
+                  name,
+                  name.endsWith('clusive') || value === null ? value : String(value),
+                ]),
+              )
+            : mine
+        expect(bounds).toEqual(parsed(expected.get(String(tuple[0]))))
+      }
+    },
+  )
 })
 
 describe.each(POSTGRES_VERSIONS)('a database of another encoding, Postgres %i', (version) => {
@@ -448,7 +473,9 @@ describe.each(POSTGRES_VERSIONS)('a database of another encoding, Postgres %i', 
     const url = postgres.urlOf({ database: 'latin' })
     const sql = connectSource(url)
     await sql.unsafe('CREATE TABLE public.größe (id int PRIMARY KEY, "ä" text)')
-    const seen = await snapshotAndStream(url, 'größe', () => sql.unsafe(`INSERT INTO public.größe VALUES (1, 'Grüße ÿ')`))
+    const seen = await snapshotAndStream(url, 'größe', () =>
+      sql.unsafe(`INSERT INTO public.größe VALUES (1, 'Grüße ÿ')`),
+    )
     await sql.end()
     expect(seen.columns).toEqual(['id', 'ä'])
     expect(seen.streamed).toEqual([['1', 'Grüße ÿ']])

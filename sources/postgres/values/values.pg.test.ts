@@ -28,10 +28,14 @@ const TYPES = `
   CREATE TABLE place (id int, name text);
 `
 /** Composites in each other, one level each: the innermost is \`n1\`. */
-const NESTED = ['CREATE TYPE n1 AS (v int)', ...Array.from({ length: 11 }, (_, i) => `CREATE TYPE n${i + 2} AS (v n${i + 1})`)]
+const NESTED = [
+  'CREATE TYPE n1 AS (v int)',
+  ...Array.from({ length: 11 }, (_, i) => `CREATE TYPE n${i + 2} AS (v n${i + 1})`),
+]
 const nested = (levels: number) => `${'ROW('.repeat(levels)}7${')'.repeat(levels)}`
 /** Each level doubles the quotes of those inside it. */
-const nestedText = (levels: number): string => (levels === 1 ? '(7)' : `("${nestedText(levels - 1).replaceAll('"', '""')}")`)
+const nestedText = (levels: number): string =>
+  levels === 1 ? '(7)' : `("${nestedText(levels - 1).replaceAll('"', '""')}")`
 const nestedJson = (levels: number) => `${'{"v":'.repeat(levels)}7${'}'.repeat(levels)}`
 
 /** Type, value, what clients get in edition 1, and from edition 2 on when that is something else. */
@@ -157,7 +161,13 @@ const CASES: [column: string, type: string, value: string, legacy: SqliteValue, 
   ['c_empty_range', 'int4range', "'empty'", 'empty'],
   ['c_open', 'int8range', "'(,)'", '(,)', range('null', 'null', 1, 1)],
   ['c_numrange', 'numrange', "'(1.50,Infinity]'", '(1.50,Infinity]', range('"1.50"', '"Infinity"', 1, 0)],
-  ['c_dates_range', 'daterange', "'[2023-03-06,infinity)'", '[2023-03-06,infinity)', range('"2023-03-06"', '"9999-12-31"', 0, 1)],
+  [
+    'c_dates_range',
+    'daterange',
+    "'[2023-03-06,infinity)'",
+    '[2023-03-06,infinity)',
+    range('"2023-03-06"', '"9999-12-31"', 0, 1),
+  ],
   [
     'c_tsrange',
     'tsrange',
@@ -167,7 +177,13 @@ const CASES: [column: string, type: string, value: string, legacy: SqliteValue, 
   ],
   ['c_moods', 'moods', `'[sad,"a \\"b\\", {c}")'`, '[sad,"a ""b"", {c}")', range('"sad"', '"a \\"b\\", {c}"', 0, 1)],
   ['c_ranges', 'int4range[]', `'{"[1,3)",empty}'`, '{"[1,3)",empty}', `[${range('1', '3', 0, 1)},"empty"]`],
-  ['c_multi', 'int4multirange', "'{[1,3),[5,7)}'", '{[1,3),[5,7)}', `[${range('1', '3', 0, 1)},${range('5', '7', 0, 1)}]`],
+  [
+    'c_multi',
+    'int4multirange',
+    "'{[1,3),[5,7)}'",
+    '{[1,3),[5,7)}',
+    `[${range('1', '3', 0, 1)},${range('5', '7', 0, 1)}]`,
+  ],
   ['c_nomulti', 'int4multirange', "'{}'", '{}', '[]'],
   [
     'c_tsmulti',
@@ -197,7 +213,11 @@ describe.each(POSTGRES_VERSIONS)('values of Postgres %i', (version) => {
     })) {
       await sql.unsafe(`ALTER DATABASE app SET ${name} = ${value}`)
     }
-    for (const setting of [`search_path = types, public`, 'quote_all_identifiers = on', `default_transaction_isolation = 'serializable'`]) {
+    for (const setting of [
+      `search_path = types, public`,
+      'quote_all_identifiers = on',
+      `default_transaction_isolation = 'serializable'`,
+    ]) {
       await sql.unsafe(`ALTER ROLE postgres SET ${setting}`)
     }
     await sql.unsafe(TYPES).simple()
@@ -234,7 +254,9 @@ describe.each(POSTGRES_VERSIONS)('values of Postgres %i', (version) => {
   })
 
   test('the options are independent, and timestamps are truncated to the configured digits, never padded beyond six', () => {
-    expect(value('c_tss', { timestampsIso8601: true, customPostgresTypes: false })).toBe('["2023-03-06T13:47:00.000000Z"]')
+    expect(value('c_tss', { timestampsIso8601: true, customPostgresTypes: false })).toBe(
+      '["2023-03-06T13:47:00.000000Z"]',
+    )
     expect(value('c_dommoment', { timestampsIso8601: false, customPostgresTypes: true })).toBe('2023-03-06 13:47:00Z')
     const digits = (timestampDigits: number) => value('c_ts', { ...ISO, timestampDigits })
     expect([0, 3, 6, 9].map(digits)).toEqual([

@@ -64,7 +64,10 @@ export class TableDecoder {
    */
   key(tuple: Tuple, keyTuple?: Tuple): string {
     const content = this.#content
-    if (content) return JSON.stringify([contentHash(content.map((i) => tuple[i] ?? (tuple[i] === undefined ? keyTuple?.[i] : null)))])
+    if (content)
+      return JSON.stringify([
+        contentHash(content.map((i) => tuple[i] ?? (tuple[i] === undefined ? keyTuple?.[i] : null))),
+      ])
     return JSON.stringify(this.#key.map((i) => tuple[i] ?? (tuple[i] === undefined ? keyTuple?.[i] : null) ?? null))
   }
 }

@@ -15,7 +15,8 @@ const message = (type: string, body: Uint8Array) => {
   length.writeUInt32BE(body.length + 4)
   return Buffer.concat([Buffer.from(type), length, body])
 }
-const request = (kind: number, rest = '') => message('R', Buffer.concat([Buffer.from([0, 0, 0, kind]), Buffer.from(rest)]))
+const request = (kind: number, rest = '') =>
+  message('R', Buffer.concat([Buffer.from([0, 0, 0, kind]), Buffer.from(rest)]))
 const OFFER = request(10, 'SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0')
 const OK = request(0)
 const READY = message('Z', Buffer.from('I'))
@@ -31,7 +32,12 @@ function begin({ required = null as string | null, endPoint = END_POINT as Uint8
     server: 'db:5432',
     send: (bytes) => sent.push(Buffer.from(bytes).toString('latin1')),
   })
-  const incoming = new Incoming({ safe: true, server: 'db:5432', login, emit: (bytes) => seen.push(Buffer.from(bytes)) })
+  const incoming = new Incoming({
+    safe: true,
+    server: 'db:5432',
+    login,
+    emit: (bytes) => seen.push(Buffer.from(bytes)),
+  })
   const nonce = () => /r=(.*)$/.exec(sent[0] ?? '')?.[1] ?? ''
   const hmac = (key: Uint8Array, text: string) => createHmac('sha256', key).update(text).digest()
   /** What a server says that knows `password`. */
@@ -82,17 +88,35 @@ const IMPOSTORS: [string, (login: Begun) => (Buffer | (() => Buffer))[]][] = [
   ['Ok in place of the proof', ({ first }) => [OFFER, () => request(11, first()), OK]],
   ['the first answer twice', ({ first }) => [OFFER, () => request(11, first()), () => request(11, first())]],
   ['clear text in place of the proof', ({ first }) => [OFFER, () => request(11, first()), request(3)]],
-  ['the proof of another password', ({ first, final }) => [OFFER, () => request(11, first()), () => request(12, final(first(), 'other'))]],
+  [
+    'the proof of another password',
+    ({ first, final }) => [OFFER, () => request(11, first()), () => request(12, final(first(), 'other'))],
+  ],
   [
     'the proof for another certificate',
-    ({ first, final }) => [OFFER, () => request(11, first()), () => request(12, final(first(), PASSWORD, Buffer.alloc(32)))],
+    ({ first, final }) => [
+      OFFER,
+      () => request(11, first()),
+      () => request(12, final(first(), PASSWORD, Buffer.alloc(32))),
+    ],
   ],
   ['an empty proof', ({ first }) => [OFFER, () => request(11, first()), request(12, 'v=')]],
-  ['an error in place of the proof', ({ first }) => [OFFER, () => request(11, first()), request(12, 'e=invalid-proof')]],
-  ['clear text behind the proof', (login) => [OFFER, () => proved(login)[1] as Buffer, () => proved(login)[2] as Buffer, request(3)]],
+  [
+    'an error in place of the proof',
+    ({ first }) => [OFFER, () => request(11, first()), request(12, 'e=invalid-proof')],
+  ],
+  [
+    'clear text behind the proof',
+    (login) => [OFFER, () => proved(login)[1] as Buffer, () => proved(login)[2] as Buffer, request(3)],
+  ],
   [
     'the proof twice',
-    (login) => [OFFER, () => proved(login)[1] as Buffer, () => proved(login)[2] as Buffer, () => proved(login)[2] as Buffer],
+    (login) => [
+      OFFER,
+      () => proved(login)[1] as Buffer,
+      () => proved(login)[2] as Buffer,
+      () => proved(login)[2] as Buffer,
+    ],
   ],
   ['ready for a query at once', () => [READY]],
   ['ready for a query behind the offer', () => [OFFER, READY]],
@@ -139,7 +163,9 @@ test('when required, any other login is refused before anything is sent; otherwi
     usual.incoming.push(message)
     expect(usual.driver().equals(message)).toBe(true)
   }
-  expect(() => begin({ required: 'channel_binding=require', endPoint: null }).incoming.push(OFFER)).toThrow(/names no hash to bind to/)
+  expect(() => begin({ required: 'channel_binding=require', endPoint: null }).incoming.push(OFFER)).toThrow(
+    /names no hash to bind to/,
+  )
   const usual = begin({ endPoint: null })
   usual.incoming.push(OFFER)
   expect(usual.driver().equals(OFFER)).toBe(true)

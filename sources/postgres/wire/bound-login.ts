@@ -45,7 +45,10 @@ export interface BoundLoginOptions {
   send(bytes: Uint8Array): void
 }
 
-type State = { at: 'begin' | 'proved' | 'not used' } | { at: 'first'; nonce: string; bare: string } | { at: 'final'; signature: Uint8Array }
+type State =
+  | { at: 'begin' | 'proved' | 'not used' }
+  | { at: 'first'; nonce: string; bare: string }
+  | { at: 'final'; signature: Uint8Array }
 
 export class BoundLogin {
   readonly #options: BoundLoginOptions
@@ -89,7 +92,8 @@ export class BoundLogin {
       const why = offered
         ? 'the signature of its certificate names no hash to bind to (Ed25519): use a certificate that is signed by RSA or ECDSA'
         : "it does not offer SCRAM-SHA-256-PLUS: SET password_encryption = 'scram-sha-256', set the role's password again, and write scram-sha-256 in pg_hba.conf"
-      if (required !== null) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${required} is not possible with ${server}: ${why}`)
+      if (required !== null)
+        throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${required} is not possible with ${server}: ${why}`)
       this.#state = { at: 'not used' }
       return false
     }

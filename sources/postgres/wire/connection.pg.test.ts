@@ -19,7 +19,9 @@ async function tryOut(url: string, options: ConnectOptions = {}): Promise<string
   const sql = connectSource(url, options)
   try {
     await checkConnection(sql)
-    const [row] = await sql.unsafe<{ version: string | null }[]>('SELECT version FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()')
+    const [row] = await sql.unsafe<{ version: string | null }[]>(
+      'SELECT version FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()',
+    )
     return row?.version ?? 'plain'
   } catch (error) {
     if (error instanceof RockpoolError) return `${error.code} ${error.message}`
@@ -48,10 +50,14 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
         hostnossl all plain all scram-sha-256
         host all trusted all trust`,
     }
-    server = await startPostgres({ ssl: 'on', ssl_cert_file: 'server.crt', ssl_key_file: 'server.key' }, { version, files })
+    server = await startPostgres(
+      { ssl: 'on', ssl_cert_file: 'server.crt', ssl_key_file: 'server.key' },
+      { version, files },
+    )
     const sql = server.sql()
     const literal = `'${ODD_PASSWORD.replaceAll("'", "''")}'`
-    for (const role of ['secure', 'plain']) await sql.unsafe(`CREATE ROLE ${role} LOGIN REPLICATION PASSWORD ${literal}`)
+    for (const role of ['secure', 'plain'])
+      await sql.unsafe(`CREATE ROLE ${role} LOGIN REPLICATION PASSWORD ${literal}`)
     await sql
       .unsafe(
         `SET password_encryption = 'md5'; CREATE ROLE old LOGIN REPLICATION PASSWORD ${literal}; CREATE ROLE trusted LOGIN REPLICATION`,
@@ -60,10 +66,13 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
   })
   afterAll(() => server?.stop())
 
-  test.each(['sslmode=require', 'ssl=true'])('%s encrypts without verifying, for statements and replication', async (query) => {
-    expect(await tryOut(urlOf('secure', query))).toMatch(/^TLS/)
-    expect(await tryOut(urlOf('secure', query), { replication: true })).toMatch(/^TLS/)
-  })
+  test.each(['sslmode=require', 'ssl=true'])(
+    '%s encrypts without verifying, for statements and replication',
+    async (query) => {
+      expect(await tryOut(urlOf('secure', query))).toMatch(/^TLS/)
+      expect(await tryOut(urlOf('secure', query), { replication: true })).toMatch(/^TLS/)
+    },
+  )
 
   test('verify-full needs the authority and the name, verify-ca the authority', async () => {
     const { ca } = certificates
@@ -91,13 +100,16 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
     expect(await tryOut(server.urlOf({ user: 'plain', password: 'wrong' }))).toMatch(
       /^ROCKPOOL_SOURCE_SETTINGS .*password authentication failed.*28P01/,
     )
-    expect(await tryOut(server.urlOf({ database: 'nowhere' }))).toMatch(/^ROCKPOOL_SOURCE_SETTINGS .*"nowhere" does not exist.*3D000/)
+    expect(await tryOut(server.urlOf({ database: 'nowhere' }))).toMatch(
+      /^ROCKPOOL_SOURCE_SETTINGS .*"nowhere" does not exist.*3D000/,
+    )
     expect(await tryOut(urlOf('secure', 'sslmode=disable'))).toMatch(/^ROCKPOOL_SOURCE_SETTINGS .*pg_hba.conf.*28000/)
   })
 
   test('several hosts: the first that answers', async () => {
     const closed = await freePort()
-    const hosts = (ports: number[]) => `postgres://postgres:postgres@${ports.map((port) => `127.0.0.1:${port}`).join(',')}/app`
+    const hosts = (ports: number[]) =>
+      `postgres://postgres:postgres@${ports.map((port) => `127.0.0.1:${port}`).join(',')}/app`
     expect(await tryOut(hosts([closed, server.port]))).toBe('plain')
     expect(await tryOut(hosts([closed, closed]))).toMatch(
       /^ROCKPOOL_SOURCE_UNREACHABLE none of the hosts can be used: .*ECONNREFUSED.*; .*ECONNREFUSED/,
@@ -105,7 +117,9 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
   })
 
   test('options of the URL go to Postgres, but do not change how values are printed', async () => {
-    const sql = connectSource(server.urlOf({ query: 'options=-c%20work_mem%3D1234kB%20-c%20DateStyle%3DGerman&application_name=pool' }))
+    const sql = connectSource(
+      server.urlOf({ query: 'options=-c%20work_mem%3D1234kB%20-c%20DateStyle%3DGerman&application_name=pool' }),
+    )
     await checkConnection(sql)
     const [row] =
       await sql`SELECT current_setting('work_mem') AS memory, current_setting('DateStyle') AS dates, current_setting('application_name') AS name`
@@ -142,7 +156,9 @@ describe('connections', () => {
     expect(await tryOut(elsewhere)).toMatch(/^ROCKPOOL_SOURCE_SETTINGS .*offers no TLS.*sslmode=verify-full/)
     expect(await tryOut(elsewhere, { earlierTls: true })).toBe('plain')
     for (const sslmode of ['require', 'verify-ca', 'verify-full']) {
-      expect(await tryOut(at(server.port, `sslmode=${sslmode}`))).toMatch(/^ROCKPOOL_SOURCE_SETTINGS .*offers no TLS.*turn ssl on/)
+      expect(await tryOut(at(server.port, `sslmode=${sslmode}`))).toMatch(
+        /^ROCKPOOL_SOURCE_SETTINGS .*offers no TLS.*turn ssl on/,
+      )
     }
   })
 
@@ -198,12 +214,15 @@ describe('connections', () => {
   test.each<[string, Startup, RegExp]>([
     [
       'PgBouncer before 1.20',
-      (parameters) => ({ refuse: `unsupported startup parameter: ${parameters.has('options') ? 'options' : 'replication'}` }),
+      (parameters) => ({
+        refuse: `unsupported startup parameter: ${parameters.has('options') ? 'options' : 'replication'}`,
+      }),
       /connection pooler.*unsupported startup parameter/,
     ],
     [
       'PgBouncer that knows no replication',
-      (parameters) => (parameters.has('replication') ? { refuse: 'unsupported startup parameter: replication' } : { parameters }),
+      (parameters) =>
+        parameters.has('replication') ? { refuse: 'unsupported startup parameter: replication' } : { parameters },
       /connection pooler.*unsupported startup parameter: replication/,
     ],
     [

@@ -17,7 +17,12 @@ test.each([
 })
 
 test.each<[string, first: ErrorCode, second: ErrorCode, told: ErrorCode]>([
-  ['all for one reason is that one: it is not waited out', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_TLS'],
+  [
+    'all for one reason is that one: it is not waited out',
+    'ROCKPOOL_SOURCE_TLS',
+    'ROCKPOOL_SOURCE_TLS',
+    'ROCKPOOL_SOURCE_TLS',
+  ],
   ['one of them may come back', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_UNREACHABLE', 'ROCKPOOL_SOURCE_UNREACHABLE'],
 ])('none of several hosts can be used: %s', async (_, first, second, told) => {
   const codes: Record<string, ErrorCode> = { one: first, two: second }

@@ -7,6 +7,9 @@ import { isPoolerRefusal } from './pooler.ts'
 import { parseSourceUrl, type HostPort, type ParseOptions, type SourceUrl, type SslMode } from './source-url.ts'
 import { PUBLIC, trustOf, type Trust } from './trust.ts'
 
+// The file is long because every way to an encrypted connection is here, beside the settings that both kinds of
+// connection send.
+
 export interface SocketOptions {
   sslmode: SslMode
   /** Who vouches for the server. Only used with TLS. */
@@ -99,7 +102,8 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
     max_lifetime: null,
     onnotice: () => {},
     // The driver's own TLS distinguishes neither modes nor failures.
-    socket: () => open(source, { ...options, trust, isEnded: () => ended }).catch((error: unknown) => new FailedSocket(error)),
+    socket: () =>
+      open(source, { ...options, trust, isEnded: () => ended }).catch((error: unknown) => new FailedSocket(error)),
   }
   const sql = postgres(settings)
   const end = sql.end.bind(sql)
@@ -112,7 +116,9 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
  * knows, which include `options`. Ours come last and win.
  */
 function startupOptions(given: string, replication: boolean): string {
-  const ours = Object.entries(settingsOf(replication)).map(([name, value]) => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`)
+  const ours = Object.entries(settingsOf(replication)).map(
+    ([name, value]) => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`,
+  )
   return [...(given === '' ? [] : [given]), ...ours].join(' ')
 }
 
@@ -149,7 +155,12 @@ async function open(source: SourceUrl, options: Opening): Promise<object> {
   throw new RockpoolError(code, `none of the hosts can be used: ${problems.join('; ')}`)
 }
 
-async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { socket, opened, isEnded }: Opening): Promise<object> {
+async function openOne(
+  source: SourceUrl,
+  address: HostPort,
+  trust: Trust,
+  { socket, opened, isEnded }: Opening,
+): Promise<object> {
   const { sslmode, direct, connectSeconds } = source
   const connect = socket ?? (await import('./node-socket.ts')).openNodeSocket
   const abort = new AbortController()
@@ -162,7 +173,10 @@ async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { soc
     }, connectSeconds * 1000)
   })
   try {
-    const raw: RawSocket = await Promise.race([connect(address, { sslmode, trust, direct, signal: abort.signal }), late])
+    const raw: RawSocket = await Promise.race([
+      connect(address, { sslmode, trust, direct, signal: abort.signal }),
+      late,
+    ])
     // A driver that is ended while it waits for a socket forgets it, but uses it when it arrives (postgres.js 3.4,
     // 2026-11).
     if (isEnded()) {
@@ -176,7 +190,9 @@ async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { soc
     if (advice === '' || error instanceof RockpoolError) throw error
     // Runtimes word this differently, but the name has no address that they can reach.
     const { message } = sourceError(error)
-    throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${shownAddress(address)}: ${message}.${advice}`, { cause: error })
+    throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${shownAddress(address)}: ${message}.${advice}`, {
+      cause: error,
+    })
   } finally {
     clearTimeout(timer)
   }
@@ -201,7 +217,10 @@ async function isPrimary(source: SourceUrl, address: HostPort, trust: Trust, opt
     fetch_types: false,
     prepare: false,
     connect_timeout: connectSeconds,
-    connection: { application_name: source.applicationName, ...(source.options === '' ? {} : { options: source.options }) },
+    connection: {
+      application_name: source.applicationName,
+      ...(source.options === '' ? {} : { options: source.options }),
+    },
     socket: () => openOne(source, address, trust, options).catch((error: unknown) => new FailedSocket(error)),
   }
   const sql = postgres(settings)
@@ -240,10 +259,25 @@ export async function checkConnection(sql: Sql): Promise<void> {
 
 /** Returns true when a statement waited too long for another session's lock, and can be repeated. */
 export const isLockTimeout = (error: unknown): boolean =>
-  error instanceof RockpoolError && error.cause instanceof Error && 'code' in error.cause && error.cause.code === '55P03'
+  error instanceof RockpoolError &&
+  error.cause instanceof Error &&
+  'code' in error.cause &&
+  error.cause.code === '55P03'
 
 /** SQLSTATEs that need a change of Postgres's configuration. Trying again does not help. */
-const SETTINGS = new Set(['28P01', '28000', '3D000', '42501', '42704', '42P01', '42P10', '55000', '0A000', '22023', '58P01'])
+const SETTINGS = new Set([
+  '28P01',
+  '28000',
+  '3D000',
+  '42501',
+  '42704',
+  '42P01',
+  '42P10',
+  '55000',
+  '0A000',
+  '22023',
+  '58P01',
+])
 
 /** Does not match the error codes of Node such as EPIPE, which have no digit. */
 const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/
@@ -271,7 +305,8 @@ export function sourceError(error: unknown): RockpoolError {
     const advice = `TLS is terminated between us and Postgres: either by a proxy of your host (then use channel_binding=disable with a verified certificate), or by an attacker: ${text}`
     return new RockpoolError('ROCKPOOL_SOURCE_TLS', advice, { cause: error, details: { reason: 'login' } })
   }
-  if (SETTINGS.has(code)) return new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `Postgres refuses: ${text}`, { cause: error })
+  if (SETTINGS.has(code))
+    return new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `Postgres refuses: ${text}`, { cause: error })
   const what = SQLSTATE.test(code) && !AWAY.test(code) ? 'Postgres fails' : 'Postgres cannot be reached'
   return new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${what}: ${text}`, { cause: error })
 }

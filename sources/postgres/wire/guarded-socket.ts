@@ -97,11 +97,22 @@ export class GuardedSocket extends EventEmitter {
  * Returns the bound login of a connection, or undefined when TLS is the runtime's, which does not show the certificate.
  * For a server that no authority vouches for there always is one, and no other login is accepted.
  */
-function boundLogin(raw: RawSocket, server: string, { password, channelBinding }: Credentials, trust: Trust): BoundLogin | undefined {
+function boundLogin(
+  raw: RawSocket,
+  server: string,
+  { password, channelBinding }: Credentials,
+  trust: Trust,
+): BoundLogin | undefined {
   const required = trust.by === 'login' ? trust.said : channelBinding === 'require' ? 'channel_binding=require' : null
   const send = (bytes: Uint8Array) => void raw.write(bytes)
   if (trust.by === 'login')
-    return new BoundLogin({ server, password, required, endPoint: raw.certificate ? endPointOf(raw.certificate) : null, send })
+    return new BoundLogin({
+      server,
+      password,
+      required,
+      endPoint: raw.certificate ? endPointOf(raw.certificate) : null,
+      send,
+    })
   if (!raw.certificate || channelBinding === 'disable') return undefined
   return new BoundLogin({ server, password, required, endPoint: endPointOf(raw.certificate), send })
 }

@@ -23,7 +23,8 @@ const value = (text: string | number | null | undefined) => {
   const bytes = typeof text === 'number' ? Buffer.alloc(text, 'x') : Buffer.from(text)
   return Buffer.concat([Buffer.from('t'), u32(bytes.length), bytes])
 }
-const tuple = (...values: (string | number | null | undefined)[]) => Buffer.concat([u16(values.length), ...values.map(value)])
+const tuple = (...values: (string | number | null | undefined)[]) =>
+  Buffer.concat([u16(values.length), ...values.map(value)])
 const insert = (...values: (string | number | null | undefined)[]) =>
   change(Buffer.concat([Buffer.from('I'), u32(7), Buffer.from('N'), tuple(...values)]))
 
@@ -45,28 +46,53 @@ function through(bytes: Buffer, pieces: number, safe = true): { messages: Buffer
 const OK = login(0)
 
 describe('what is passed on', () => {
-  test.each([1, 3, 4, 5, 6, 7, 1_000, 100_000])('small messages are passed on unchanged, in pieces of %i bytes', (pieces) => {
-    const messages = [login(10, 'SCRAM-SHA-256\0\0'), login(11, 'r=x,s=YQ==,i=4096'), login(12, 'v=x'), OK, message('Z', Buffer.from('I'))]
-    messages.push(insert('1', 'a'.repeat(3_000), null, undefined), message('S', Buffer.from('x')), message('C', Buffer.alloc(0)))
-    const bytes = Buffer.concat(messages)
-    expect(Buffer.concat(through(bytes, pieces).messages).equals(bytes)).toBe(true)
-  })
+  test.each([1, 3, 4, 5, 6, 7, 1_000, 100_000])(
+    'small messages are passed on unchanged, in pieces of %i bytes',
+    (pieces) => {
+      const messages = [
+        login(10, 'SCRAM-SHA-256\0\0'),
+        login(11, 'r=x,s=YQ==,i=4096'),
+        login(12, 'v=x'),
+        OK,
+        message('Z', Buffer.from('I')),
+      ]
+      messages.push(
+        insert('1', 'a'.repeat(3_000), null, undefined),
+        message('S', Buffer.from('x')),
+        message('C', Buffer.alloc(0)),
+      )
+      const bytes = Buffer.concat(messages)
+      expect(Buffer.concat(through(bytes, pieces).messages).equals(bytes)).toBe(true)
+    },
+  )
 
   const of = (bytes: Buffer | undefined) => decodePgoutput((bytes ?? Buffer.alloc(0)).subarray(30))
 
-  test.each([7, 65_536, 10_000_000])('a large value is replaced by its length; the others stay, in pieces of %i bytes', (pieces) => {
-    const size = pieces === 7 ? MAX_VALUE_BYTES + 1 : 3 * MAX_VALUE_BYTES
-    const { messages, longest } = through(Buffer.concat([OK, insert('1', size, 'after', null, undefined), insert('2', 'b')]), pieces)
-    expect(messages).toHaveLength(3)
-    expect(of(messages[1])).toEqual({ type: 'insert', oid: 7, new: ['1', new LargeValue(size), 'after', null, undefined] })
-    expect(of(messages[2])).toEqual({ type: 'insert', oid: 7, new: ['2', 'b'] })
-    expect(longest).toBeLessThan(pieces + 100)
-  })
+  test.each([7, 65_536, 10_000_000])(
+    'a large value is replaced by its length; the others stay, in pieces of %i bytes',
+    (pieces) => {
+      const size = pieces === 7 ? MAX_VALUE_BYTES + 1 : 3 * MAX_VALUE_BYTES
+      const { messages, longest } = through(
+        Buffer.concat([OK, insert('1', size, 'after', null, undefined), insert('2', 'b')]),
+        pieces,
+      )
+      expect(messages).toHaveLength(3)
+      expect(of(messages[1])).toEqual({
+        type: 'insert',
+        oid: 7,
+        new: ['1', new LargeValue(size), 'after', null, undefined],
+      })
+      expect(of(messages[2])).toEqual({ type: 'insert', oid: 7, new: ['2', 'b'] })
+      expect(longest).toBeLessThan(pieces + 100)
+    },
+  )
 
   test('a row of many values is held up to its limit, for the old and the new row each', () => {
     const each = MAX_ROW_BYTES / 4
     const row = ['1', each, each, each, each - 1, 'x'] as const
-    const update = change(Buffer.concat([Buffer.from('U'), u32(7), Buffer.from('O'), tuple(...row), Buffer.from('N'), tuple(...row, each)]))
+    const update = change(
+      Buffer.concat([Buffer.from('U'), u32(7), Buffer.from('O'), tuple(...row), Buffer.from('N'), tuple(...row, each)]),
+    )
     const { messages, longest } = through(Buffer.concat([OK, update]), 65_536)
     const decoded = of(messages[1])
     if (decoded.type !== 'update') throw new Error(decoded.type)
@@ -85,7 +111,14 @@ describe('what is passed on', () => {
   test('a large logical message keeps only its prefix, and a large prefix is dropped', () => {
     const logical = (prefix: string, size: number) =>
       change(
-        Buffer.concat([Buffer.from('M'), Buffer.of(1), Buffer.alloc(8), Buffer.from(`${prefix}\0`), u32(size), Buffer.alloc(size, 'y')]),
+        Buffer.concat([
+          Buffer.from('M'),
+          Buffer.of(1),
+          Buffer.alloc(8),
+          Buffer.from(`${prefix}\0`),
+          u32(size),
+          Buffer.alloc(size, 'y'),
+        ]),
       )
     const bytes = Buffer.concat([
       OK,
@@ -105,7 +138,9 @@ describe('what is passed on', () => {
   test('an oversized answer ends the connection before it has arrived', () => {
     const header = Buffer.concat([Buffer.from('D'), u32(MAX_ANSWER_BYTES + 5)])
     expect(() => through(Buffer.concat([OK, header]), 100)).toThrow(/ROCKPOOL|more than/)
-    expect(() => through(Buffer.from('HTTP/1.1 400 Bad Request\r\n'), 100)).toThrow(/h:5432 does not speak the protocol of Postgres/)
+    expect(() => through(Buffer.from('HTTP/1.1 400 Bad Request\r\n'), 100)).toThrow(
+      /h:5432 does not speak the protocol of Postgres/,
+    )
   })
 })
 
@@ -130,7 +165,9 @@ describe('the password', () => {
     'a server that is not verified gets no proof of SCRAM for %j, because few iterations make it cheap to guess the password',
     (iterations) => {
       const begin = Buffer.concat([login(10, 'SCRAM-SHA-256\0\0'), login(11, `r=x,s=YQ==,${iterations}`)])
-      expect(() => through(begin, 9, false)).toThrow(/asks for \S+ iterations of SCRAM, and 4096 to 100000 are accepted/)
+      expect(() => through(begin, 9, false)).toThrow(
+        /asks for \S+ iterations of SCRAM, and 4096 to 100000 are accepted/,
+      )
       expect(through(begin, 9, true).messages).toHaveLength(2)
     },
   )

@@ -106,7 +106,10 @@ export class Incoming {
   #consumerOf(type: number, length: number): Consumer | null {
     if (!this.#authenticated) {
       if (length < 0 || length > MAX_LOGIN_BYTES || (type !== AUTHENTICATION && !BEFORE_LOGIN.has(type))) {
-        throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${this.#options.server} does not speak the protocol of Postgres`)
+        throw new RockpoolError(
+          'ROCKPOOL_SOURCE_UNREACHABLE',
+          `${this.#options.server} does not speak the protocol of Postgres`,
+        )
       }
       return type === AUTHENTICATION ? this.#login(length) : null
     }
@@ -138,11 +141,13 @@ export class Incoming {
     if (kind === Kind.sasl) this.#scram = true
     // The driver would send a proof for any count. From one for few iterations an impostor guesses the password
     // cheaply.
-    if (kind === Kind.saslContinue && !safe) checkIterations(Number(SERVER_FIRST.exec(bytes.toString('latin1', 4))?.[3]), server)
+    if (kind === Kind.saslContinue && !safe)
+      checkIterations(Number(SERVER_FIRST.exec(bytes.toString('latin1', 4))?.[3]), server)
     if (kind === Kind.saslFinal) this.#scram = false
     if (kind === Kind.ok) {
       // The driver would accept this as a login, although the server has not proved that it knows the password.
-      if (this.#scram) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${server} did not prove that it knows the password`)
+      if (this.#scram)
+        throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${server} did not prove that it knows the password`)
       this.#authenticated = true
     }
     return bytes
@@ -189,4 +194,5 @@ export class Incoming {
   }
 }
 
-const mismatch = () => new RockpoolError('ROCKPOOL_PGOUTPUT', 'a message of Postgres is shorter or longer than its header says')
+const mismatch = () =>
+  new RockpoolError('ROCKPOOL_PGOUTPUT', 'a message of Postgres is shorter or longer than its header says')

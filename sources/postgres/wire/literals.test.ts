@@ -22,7 +22,8 @@ describe('arrays', () => {
     ['{"",a b," ","\\\\","\\"","{,}"}', ['', 'a b', ' ', '\\', '"', '{,}']],
   ])('%s', (text, items) => expect(parseArray(text)).toEqual(items))
 
-  test('box is separated by ;', () => expect(parseArray('{(1,1),(0,0);(2,2),(1,1)}', ';')).toEqual(['(1,1),(0,0)', '(2,2),(1,1)']))
+  test('box is separated by ;', () =>
+    expect(parseArray('{(1,1),(0,0);(2,2),(1,1)}', ';')).toEqual(['(1,1),(0,0)', '(2,2),(1,1)']))
 
   test.each(['', 'x', '{', '{1', '{1,', '{"a', '{{1}', '{1}x', '1 2', '[0:1]', '{1}}'])('%j is malformed', (text) => {
     expect(() => parseArray(text)).toThrow()
@@ -36,7 +37,9 @@ describe('composites', () => {
     ['("a ""b"" \\\\","(1,2)")', ['a "b" \\', '(1,2)']],
   ])('%s', (text, members) => expect(parseComposite(text)).toEqual(members))
 
-  test.each(['', '(', '1,2', '(1', '("a)', '(1)2)'])('%j is malformed', (text) => expect(() => parseComposite(text)).toThrow())
+  test.each(['', '(', '1,2', '(1', '("a)', '(1)2)'])('%j is malformed', (text) =>
+    expect(() => parseComposite(text)).toThrow(),
+  )
 })
 
 describe('ranges', () => {
@@ -53,7 +56,9 @@ describe('ranges', () => {
     ['["a ""b"", \\\\",""]', parts('a "b", \\', '', false, false)],
   ])('%s', (text, range) => expect(parseRange(text)).toEqual(range))
 
-  test.each(['', 'x', '[1', '[1,2', '[1,2)x', '1,2)', '{1,2)'])('%j is malformed', (text) => expect(() => parseRange(text)).toThrow())
+  test.each(['', 'x', '[1', '[1,2', '[1,2)x', '1,2)', '{1,2)'])('%j is malformed', (text) =>
+    expect(() => parseRange(text)).toThrow(),
+  )
 
   test('multiranges', () => {
     expect(parseMultirange('{}')).toEqual([])

@@ -84,7 +84,12 @@ function readRange(text: string, from: number): { range: RangeParts; end: number
   if (open !== '[' && open !== '(') throw new Error('not a range')
   const lower = readMember(text, from + 1, ',')
   const upper = readMember(text, lower.end + 1, ')]')
-  const range = { lower: lower.value, upper: upper.value, lowerExclusive: open === '(', upperExclusive: text[upper.end] === ')' }
+  const range = {
+    lower: lower.value,
+    upper: upper.value,
+    lowerExclusive: open === '(',
+    upperExclusive: text[upper.end] === ')',
+  }
   return { range, end: upper.end + 1 }
 }
 

@@ -14,7 +14,10 @@ import { answersTls, SSL_REQUEST } from './tls.ts'
  * server, TLS is ours, as in workerd, so that both judge a certificate alike. Throws RockpoolError, or the error of the
  * system.
  */
-export async function openNodeSocket(address: HostPort, { sslmode, trust, direct, signal }: SocketOptions): Promise<RawSocket> {
+export async function openNodeSocket(
+  address: HostPort,
+  { sslmode, trust, direct, signal }: SocketOptions,
+): Promise<RawSocket> {
   const socket = await opened(connectTcp({ host: address.host, port: address.port, signal }), 'connect')
   if (sslmode === 'disable') return socket
   try {

@@ -97,7 +97,8 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
   beforeAll(async () => {
     const files = {
       ...ours.issue(),
-      'pg_hba.conf': 'host all postgres 127.0.0.1/32 scram-sha-256\nhostssl all secure all scram-sha-256\nhostssl all clear all password',
+      'pg_hba.conf':
+        'host all postgres 127.0.0.1/32 scram-sha-256\nhostssl all secure all scram-sha-256\nhostssl all clear all password',
     }
     server = await startPostgres({ ...SSL, listen_addresses: '127.0.0.1,::1' }, { version, files })
     await server.sql().unsafe(`CREATE ROLE secure LOGIN SUPERUSER REPLICATION PASSWORD '${PASSWORD}'`)
@@ -148,7 +149,9 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
     ])
     // The runtime's own TLS, which does not verify for `require` here.
     expect(await encryptionOf(urlOf('sslmode=require'), undefined)).toEqual([expect.stringMatching(agreed)])
-    expect(await encryptionOf(urlOf('sslmode=disable'), undefined)).toEqual([expect.stringMatching(/: plain text, here and on the edge$/)])
+    expect(await encryptionOf(urlOf('sslmode=disable'), undefined)).toEqual([
+      expect.stringMatching(/: plain text, here and on the edge$/),
+    ])
     vi.stubEnv('DATABASE_CA', ours.ca)
     try {
       const options = { databaseUrl: patient(urlOf()), data: '/nowhere' }
@@ -198,7 +201,9 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       expect(await ask(urlOf(), ours.ca + next.ca)).toEqual(ENCRYPTED)
       await present(ours.issue())
       expect(await ask(urlOf(), next.ca)).toEqual(
-        refused(/^ROCKPOOL_SOURCE_TLS .*ends with .*"CN=Host servers".*get its certificate from there, not from the server/),
+        refused(
+          /^ROCKPOOL_SOURCE_TLS .*ends with .*"CN=Host servers".*get its certificate from there, not from the server/,
+        ),
       )
     })
 
@@ -218,7 +223,9 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       expect(await ask(urlOf('sslmode=require', '0.0.0.0'))).toEqual(
         refused(/^ROCKPOOL_SOURCE_TLS .*is for localhost, and not for 0.0.0.0/),
       )
-      expect(await ask(urlOf(), others.ca)).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*not one of the authorities in DATABASE_CA/))
+      expect(await ask(urlOf(), others.ca)).toEqual(
+        refused(/^ROCKPOOL_SOURCE_TLS .*not one of the authorities in DATABASE_CA/),
+      )
       await server.sql().unsafe(`ALTER SYSTEM SET ssl_min_protocol_version = 'TLSv1.1'`)
       await server.sql().unsafe(`ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.1'`)
       await server.restart()
@@ -231,8 +238,13 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
     })
 
     test('TLS 1.2 without its repairs, and an attacker in between who hides 1.3', async () => {
-      const { port } = await withKey(() => {}, ours.issue(), { maxVersion: 'TLSv1.2', secureOptions: NO_EXTENDED_MASTER_SECRET })
-      expect(await ask(at(port))).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS .*TLS 1.2 without the extended master secret/))
+      const { port } = await withKey(() => {}, ours.issue(), {
+        maxVersion: 'TLSv1.2',
+        secureOptions: NO_EXTENDED_MASTER_SECRET,
+      })
+      expect(await ask(at(port))).toEqual(
+        refused(/^ROCKPOOL_SOURCE_SETTINGS .*TLS 1.2 without the extended master secret/),
+      )
       const { port: downgrading } = await between((socket) => {
         const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
         // supported_versions, which offers 1.3 and 1.2, becomes an extension that nobody knows.
@@ -275,7 +287,9 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
         await server.sql().unsafe(`ALTER ROLE secure PASSWORD '${password.replaceAll("'", "''")}'`)
         const url = urlOf('sslmode=require&channel_binding=require').replace(PASSWORD, encodeURIComponent(password))
         expect([password, await ask(url)]).toEqual([password, ENCRYPTED])
-        expect(await ask(url.replace('@', '1@'))).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS .*password authentication failed/))
+        expect(await ask(url.replace('@', '1@'))).toEqual(
+          refused(/^ROCKPOOL_SOURCE_SETTINGS .*password authentication failed/),
+        )
       }
       await server.sql().unsafe(`ALTER ROLE secure PASSWORD '${PASSWORD}'`)
     })
@@ -302,14 +316,19 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       })
       const answer = await ask(at(port, 'sslmode=require&sslnegotiation=direct'))
       if (version >= 17) expect(answer).toEqual(ENCRYPTED)
-      else expect(answer).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE .*sslnegotiation=direct is for Postgres 17 and newer/))
+      else
+        expect(answer).toEqual(
+          refused(/^ROCKPOOL_SOURCE_UNREACHABLE .*sslnegotiation=direct is for Postgres 17 and newer/),
+        )
       expect(heard()).not.toContain(SSL_REQUEST)
     })
 
     test.runIf(HAS_IPV6)('an IPv6 address in the URL, and in the certificate', async () => {
       await present(ours.issue({ extensions: [alternatives([ip(...new Array<number>(15).fill(0), 1)])] }))
       expect(await ask(urlOf('sslmode=verify-full', '[::1]'))).toEqual(ENCRYPTED)
-      expect(await ask(urlOf())).toEqual(refused(/^ROCKPOOL_SOURCE_TLS TLS with localhost:\d+: .* is for ::1, and not for localhost/))
+      expect(await ask(urlOf())).toEqual(
+        refused(/^ROCKPOOL_SOURCE_TLS TLS with localhost:\d+: .* is for ::1, and not for localhost/),
+      )
       await present(ours.issue())
       expect(await ask(urlOf('sslmode=verify-full', '[::1]'))).toEqual(
         refused(/^ROCKPOOL_SOURCE_TLS TLS with \[::1\]:\d+: .* is for localhost, and not for ::1/),
@@ -318,15 +337,22 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
 
     test('DATABASE_CA=none: any certificate, and only a login that is bound to it; a sslmode that verifies contradicts it', async () => {
       const none = (query: string, user = 'secure') => ask(patient(urlOf(query)).replace('secure', user), 'none')
-      for (const query of ['sslmode=require', 'sslmode=require&channel_binding=require']) expect(await none(query)).toEqual(ENCRYPTED)
+      for (const query of ['sslmode=require', 'sslmode=require&channel_binding=require'])
+        expect(await none(query)).toEqual(ENCRYPTED)
       await present(others.issue({ to: utc('210101000000Z') }))
       expect(await ask(at(server.port, 'sslmode=require', '0.0.0.0'), 'none')).toEqual(ENCRYPTED)
       expect(await none('sslmode=require', 'clear')).toEqual(
-        refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none is not possible with localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/),
+        refused(
+          /^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none is not possible with localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/,
+        ),
       )
-      expect(await none('sslmode=verify-full')).toEqual(refused(/^ROCKPOOL_SETTINGS DATABASE_CA accepts any certificate/))
+      expect(await none('sslmode=verify-full')).toEqual(
+        refused(/^ROCKPOOL_SETTINGS DATABASE_CA accepts any certificate/),
+      )
       await present(ours.issue({ by: edwards }))
-      expect(await none('sslmode=require')).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none is not possible .*Ed25519/))
+      expect(await none('sslmode=require')).toEqual(
+        refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none is not possible .*Ed25519/),
+      )
       await present(ours.issue())
     })
 
@@ -352,7 +378,9 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
     test('an attacker in between with a certificate of a public authority for this very host', async () => {
       const impostor = await startPostgres(SSL, { version, files: { ...others.issue() } })
       try {
-        expect(await ask(at(impostor.port))).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*not one of the authorities in DATABASE_CA/))
+        expect(await ask(at(impostor.port))).toEqual(
+          refused(/^ROCKPOOL_SOURCE_TLS .*not one of the authorities in DATABASE_CA/),
+        )
         expect(impostor.log).not.toMatch(/secure/)
       } finally {
         await impostor.stop()
@@ -375,7 +403,9 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       expect(await ask(at(port))).toEqual(ENCRYPTED)
       expect(heard()).not.toMatch(/secure|application_name|rockpool|SELECT/)
       change = true
-      expect(await ask(at(port))).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE .*(bad_record_mac|not decrypt|a record)/))
+      expect(await ask(at(port))).toEqual(
+        refused(/^ROCKPOOL_SOURCE_UNREACHABLE .*(bad_record_mac|not decrypt|a record)/),
+      )
     })
   })
 })
@@ -384,7 +414,11 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
 const NO_EXTENDED_MASTER_SECRET = 1
 
 /** Speaks TLS when it is asked to, with the certificate of the database, and not as Postgres. */
-const withKey = (serve: (socket: TLSSocket, raw: Socket) => void, files: ServerFiles = ours.issue(), options: SecureContextOptions = {}) =>
+const withKey = (
+  serve: (socket: TLSSocket, raw: Socket) => void,
+  files: ServerFiles = ours.issue(),
+  options: SecureContextOptions = {},
+) =>
   between((raw) => {
     raw.once('data', () => {
       raw.removeAllListeners('data').write('S')
@@ -396,42 +430,57 @@ const withKey = (serve: (socket: TLSSocket, raw: Socket) => void, files: ServerF
     })
   })
 
-describe.each(Object.entries(RUNTIMES))('a server with the key of the database that is not Postgres, from %s', (_, ask) => {
-  const startup = (then: (socket: TLSSocket, raw: Socket) => void) =>
-    withKey((socket, raw) => void socket.once('data', () => then(socket, raw)))
-  const offer = Buffer.from('R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0')
+describe.each(Object.entries(RUNTIMES))(
+  'a server with the key of the database that is not Postgres, from %s',
+  (_, ask) => {
+    const startup = (then: (socket: TLSSocket, raw: Socket) => void) =>
+      withKey((socket, raw) => void socket.once('data', () => then(socket, raw)))
+    const offer = Buffer.from('R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0')
 
-  const notice = Buffer.from('N\0\0\0\x0dMwait\0\0\0\0')
+    const notice = Buffer.from('N\0\0\0\x0dMwait\0\0\0\0')
 
-  test.each<[string, (socket: TLSSocket, raw: Socket) => void, RegExp]>([
-    ['says nothing', () => {}, /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
-    ['says nothing more behind its offer', (socket) => void socket.write(offer), /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
-    [
-      'says something again and again, and never asks',
-      (socket) => {
-        const talking = setInterval(() => socket.write(notice), 100)
-        socket.once('close', () => clearInterval(talking))
-      },
-      /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/,
-    ],
-    [
-      'lets us in without a proof',
-      (socket) => void socket.write(Buffer.concat([offer, Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I')])),
-      /^ROCKPOOL_SOURCE_TLS .*did not prove that it knows the password/,
-    ],
-    ['asks for nothing', (socket) => void socket.write('Z\0\0\0\x05I'), /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol/],
-    ['goes on in plain text', (_, raw) => void raw.write('R\0\0\0\x08\0\0\0\0'), /^ROCKPOOL_SOURCE_UNREACHABLE .*TLS with localhost/],
-    ['breaks off', (_, raw) => void raw.end(), /^ROCKPOOL_SOURCE_UNREACHABLE .*broke off without a close_notify/],
-    [
-      'ends',
-      (socket) => void socket.end(),
-      /^ROCKPOOL_SOURCE_UNREACHABLE localhost:\d+ closed the connection before the login was complete/,
-    ],
-  ])('%s', async (_, then, message) => {
-    const { port } = await startup(then)
-    expect(await ask(at(port))).toEqual(refused(message))
-  })
-})
+    test.each<[string, (socket: TLSSocket, raw: Socket) => void, RegExp]>([
+      ['says nothing', () => {}, /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
+      [
+        'says nothing more behind its offer',
+        (socket) => void socket.write(offer),
+        /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/,
+      ],
+      [
+        'says something again and again, and never asks',
+        (socket) => {
+          const talking = setInterval(() => socket.write(notice), 100)
+          socket.once('close', () => clearInterval(talking))
+        },
+        /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/,
+      ],
+      [
+        'lets us in without a proof',
+        (socket) => void socket.write(Buffer.concat([offer, Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I')])),
+        /^ROCKPOOL_SOURCE_TLS .*did not prove that it knows the password/,
+      ],
+      [
+        'asks for nothing',
+        (socket) => void socket.write('Z\0\0\0\x05I'),
+        /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol/,
+      ],
+      [
+        'goes on in plain text',
+        (_, raw) => void raw.write('R\0\0\0\x08\0\0\0\0'),
+        /^ROCKPOOL_SOURCE_UNREACHABLE .*TLS with localhost/,
+      ],
+      ['breaks off', (_, raw) => void raw.end(), /^ROCKPOOL_SOURCE_UNREACHABLE .*broke off without a close_notify/],
+      [
+        'ends',
+        (socket) => void socket.end(),
+        /^ROCKPOOL_SOURCE_UNREACHABLE localhost:\d+ closed the connection before the login was complete/,
+      ],
+    ])('%s', async (_, then, message) => {
+      const { port } = await startup(then)
+      expect(await ask(at(port))).toEqual(refused(message))
+    })
+  },
+)
 
 test('sslnegotiation=direct refuses a server that has the key of the database but does not speak Postgres', async () => {
   const files = ours.issue()
@@ -457,7 +506,10 @@ describe('SOURCE_BINDING', () => {
       const bound = { bound: server.port }
       expect(await worker.ask({ url: url('sslmode=disable'), ...bound })).toEqual({ encryption: 'plain' })
       expect(await worker.ask({ url: url('sslmode=verify-full'), ca: ours.ca, ...bound })).toEqual(ENCRYPTED)
-      expect(await worker.ask({ url: url('sslmode=require'), ca: ours.ca, rows: 5_000, ...bound })).toEqual({ ...ENCRYPTED, seen: 5_000 })
+      expect(await worker.ask({ url: url('sslmode=require'), ca: ours.ca, rows: 5_000, ...bound })).toEqual({
+        ...ENCRYPTED,
+        seen: 5_000,
+      })
       expect(await worker.ask({ url: url('sslmode=verify-full'), ca: others.ca, ...bound })).toEqual(
         refused(/^ROCKPOOL_SOURCE_TLS TLS with db.internal:5432: .*not one of the authorities/),
       )
@@ -470,7 +522,9 @@ describe('SOURCE_BINDING', () => {
     expect(await worker.ask({ url: url('sslmode=disable'), bound: null })).toEqual(
       refused(/^ROCKPOOL_SETTINGS SOURCE_BINDING: it must be a binding/),
     )
-    expect(await worker.ask({ url: url('sslmode=verify-full'), ca: ours.ca, bound: 1 })).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE/))
+    expect(await worker.ask({ url: url('sslmode=verify-full'), ca: ours.ca, bound: 1 })).toEqual(
+      refused(/^ROCKPOOL_SOURCE_UNREACHABLE/),
+    )
   })
 })
 
@@ -506,12 +560,18 @@ describe.each(Object.entries(RUNTIMES))('a server that is not Postgres, from %s'
       Buffer.from('SR\0\0\0\x08\0\0\0\0'),
       /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol of Postgres/,
     ],
-    ['an error', Buffer.from('E\0\0\0\x0aFATAL\0'), /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol of Postgres/],
+    [
+      'an error',
+      Buffer.from('E\0\0\0\x0aFATAL\0'),
+      /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol of Postgres/,
+    ],
     ['nothing', null, /^ROCKPOOL_SOURCE_UNREACHABLE .*did not answer within 2 s/],
   ])('says %s, and is sent only the request for TLS', async (_, answer, message) => {
     const { port, heard } = await between((socket) => void (answer && socket.once('data', () => socket.write(answer))))
     // What the URL asks for makes no difference.
-    for (const query of answer ? ['sslmode=verify-full', 'sslmode=require', 'sslmode=verify-ca'] : ['sslmode=verify-full']) {
+    for (const query of answer
+      ? ['sslmode=verify-full', 'sslmode=require', 'sslmode=verify-ca']
+      : ['sslmode=verify-full']) {
       expect(await ask(at(port, query))).toEqual(refused(message))
     }
     expect(heard().replaceAll(SSL_REQUEST, '')).toBe('')

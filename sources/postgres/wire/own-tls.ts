@@ -28,7 +28,11 @@ export interface OwnTlsOptions {
  * prove its identity, ROCKPOOL_SOURCE_SETTINGS for one whose configuration does not fit, ROCKPOOL_SOURCE_UNREACHABLE
  * for one that breaks off.
  */
-export async function openOwnTls(transport: Transport, address: HostPort, options: OwnTlsOptions): Promise<SourceSocket> {
+export async function openOwnTls(
+  transport: Transport,
+  address: HostPort,
+  options: OwnTlsOptions,
+): Promise<SourceSocket> {
   const { sslmode, trust, signal, direct = false } = options
   // `require` and everything weaker verify the name too, as without DATABASE_CA. Only an explicit verify-ca verifies
   // less.
@@ -42,7 +46,10 @@ export async function openOwnTls(transport: Transport, address: HostPort, option
     // Without ALPN this might be a server of another protocol with the same certificate.
     if (direct && tls.alpn !== 'postgresql') {
       await tls.close()
-      throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `the server does not say that it speaks Postgres (ALPN). ${NOT_DIRECT}`)
+      throw new RockpoolError(
+        'ROCKPOOL_SOURCE_SETTINGS',
+        `the server does not say that it speaks Postgres (ALPN). ${NOT_DIRECT}`,
+      )
     }
     const [certificate] = tls.peerCertificates
     return new SourceSocket(tls, {

@@ -12,7 +12,8 @@ const FORBIDDEN =
  * Section 6: right-to-left text must not be mixed, and must be at both ends. By blocks, which approximate the tables
  * D.1 and D.2 of the RFC.
  */
-const RIGHT_TO_LEFT = /[\u05be\u05c0\u05c3\u05d0-\u05f4\u061b\u061f\u0621-\u064a\u066d-\u06ed\u06fa-\u07b1\ufb1d-\ufdfb\ufe70-\ufefc]/u
+const RIGHT_TO_LEFT =
+  /[\u05be\u05c0\u05c3\u05d0-\u05f4\u061b\u061f\u0621-\u064a\u066d-\u06ed\u06fa-\u07b1\ufb1d-\ufdfb\ufe70-\ufefc]/u
 const LEFT_TO_RIGHT = /(?![\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc])\p{L}/u
 
 /**

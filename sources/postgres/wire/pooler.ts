@@ -15,7 +15,8 @@ export function poolerAdvice({ host, port }: { host: string; port: number }): st
     return "port 25061 of DigitalOcean is its pooler: use port 25060 and the database's own name"
   if (/\.(postgresbridge|crunchybridge)\.com$/.test(name) && port === 5431)
     return 'port 5431 of Crunchy Bridge is its PgBouncer: use port 5432'
-  if (name.endsWith('.postgres.database.azure.com') && port === 6432) return 'port 6432 of Azure is its PgBouncer: use port 5432'
+  if (name.endsWith('.postgres.database.azure.com') && port === 6432)
+    return 'port 6432 of Azure is its PgBouncer: use port 5432'
   if (/\.proxy-[^.]+\.[^.]+\.rds\.amazonaws\.com(\.cn)?$/.test(name))
     return `${host} is an RDS Proxy: use the endpoint of the instance or the cluster`
   if (/\.cluster-ro-[^.]+\.[^.]+\.rds\.amazonaws\.com(\.cn)?$/.test(name))

@@ -24,7 +24,10 @@ export const openSocket: OpenSocket = openWith(connect)
 export function socketOf({ SOURCE_BINDING: binding }: { SOURCE_BINDING?: unknown }): OpenSocket {
   if (binding === undefined || binding === null) return openSocket
   if (!isConnecting(binding))
-    throw new RockpoolError('ROCKPOOL_SETTINGS', 'SOURCE_BINDING: it must be a binding with connect(), such as a VPC network')
+    throw new RockpoolError(
+      'ROCKPOOL_SETTINGS',
+      'SOURCE_BINDING: it must be a binding with connect(), such as a VPC network',
+    )
   return openWith((address, options) => binding.connect(address, options))
 }
 
@@ -44,7 +47,8 @@ function openWith(connecting: Connect): OpenSocket {
     try {
       await raw.opened
       if (own && direct) return await openOwnTls(raw, address, { sslmode, trust, direct, signal })
-      if (!tls || !answersTls(await askTls(raw), sslmode, address, trust)) return new SourceSocket(raw, { authorized: false })
+      if (!tls || !answersTls(await askTls(raw), sslmode, address, trust))
+        return new SourceSocket(raw, { authorized: false })
       if (own) return await openOwnTls(raw, address, { sslmode, trust, signal })
       // A handshake may fail as late as at the first bytes.
       const explain = (error: unknown, received: boolean) => (received ? error : tlsFailure(address, error))

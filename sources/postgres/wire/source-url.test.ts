@@ -74,7 +74,10 @@ describe('URLs', () => {
     ['postgres://u:p@h/d?sslnegotiation=postgres', at('h')],
     ['postgres://u:p@h/d?connect_timeout=3', { ...at('h'), connectSeconds: 3 }],
     ['postgres://u:p@h/d?connect_timeout=0', { ...at('h'), connectSeconds: 60 }],
-    ['postgres://u:p@h/d?options=endpoint%3Dep-x%20-c%20geqo%3Doff', { ...at('h'), options: 'endpoint=ep-x -c geqo=off' }],
+    [
+      'postgres://u:p@h/d?options=endpoint%3Dep-x%20-c%20geqo%3Doff',
+      { ...at('h'), options: 'endpoint=ep-x -c geqo=off' },
+    ],
   ])('%s', (url, expected) => expect(parse(url)).toEqual(expected))
 
   test.each<[string, string]>([
@@ -134,7 +137,8 @@ describe('URLs', () => {
     expect(earlier('h', '')).toEqual(['prefer', [null, true]])
     expect(earlier('h', 'sslmode=prefer')).toEqual(['prefer', ['prefer', true]])
     expect(earlier('h', 'sslmode=allow')).toEqual(['prefer', ['allow', true]])
-    for (const mode of ['disable', 'require', 'verify-full']) expect(earlier('h', `sslmode=${mode}`)).toEqual([mode, null])
+    for (const mode of ['disable', 'require', 'verify-full'])
+      expect(earlier('h', `sslmode=${mode}`)).toEqual([mode, null])
     expect(earlier('h', 'sslrootcert=system')).toEqual(['verify-full', null])
     expect(earlier('h', 'channel_binding=require')).toEqual(['verify-full', null])
     expect(earlier('localhost', '')).toEqual(['disable', null])
@@ -181,7 +185,10 @@ describe('URLs', () => {
 
 describe('poolers', () => {
   test.each<[string, RegExp]>([
-    ['postgres://postgres.abc:p@aws-0-eu-central-1.pooler.supabase.com:6543/postgres', /Supabase's pooler.*db\.PROJECT\.supabase\.co:5432/],
+    [
+      'postgres://postgres.abc:p@aws-0-eu-central-1.pooler.supabase.com:6543/postgres',
+      /Supabase's pooler.*db\.PROJECT\.supabase\.co:5432/,
+    ],
     ['postgres://postgres.abc:p@aws-0-eu-central-1.pooler.supabase.com:5432/postgres', /Supabase's pooler/],
     ['postgres://postgres:p@db.abc.supabase.co:6543/postgres', /use port 5432/],
     [

@@ -114,7 +114,8 @@ export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions
   // A password that is not encoded ends at its first @, and the rest of it is parsed as a name or a value, which an
   // error would show.
   const [, , , , databaseText = '', queryText = ''] = parts
-  const tail = () => settings(`there is an @ after the host: it must look like ${FORM}, ${ENCODED}, especially in the password`)
+  const tail = () =>
+    settings(`there is an @ after the host: it must look like ${FORM}, ${ENCODED}, especially in the password`)
   if (databaseText.includes('@')) throw tail()
   try {
     return readParts(parts, earlierTls)
@@ -140,7 +141,14 @@ function readParts(parts: RegExpExecArray, earlierTls: boolean): SourceUrl {
   const database = take('dbname') ?? (decode('database', databaseText) || user)
   const hosts = readHosts(take('host') ?? decode('host', hostText), take('port'))
   const root = take('sslrootcert')
-  const { said, wanted, earlier } = readSslMode(take('sslmode'), take('ssl'), root, hosts.every(isLoopback), earlierTls, notes)
+  const { said, wanted, earlier } = readSslMode(
+    take('sslmode'),
+    take('ssl'),
+    root,
+    hosts.every(isLoopback),
+    earlierTls,
+    notes,
+  )
   const channelBinding = readBinding(take('channel_binding'))
   const direct = readNegotiation(take('sslnegotiation'), wanted, notes)
   const sslmode = bindChannel(channelBinding, wanted, notes)
@@ -196,7 +204,9 @@ function readQuery(text: string): Map<string, string> {
     const at = part.indexOf('=')
     // The text is not shown, because it may be the end of a password.
     if (at <= 0)
-      throw settings(`something after the ? is not NAME=VALUE; special characters of the password must be encoded (? as %3F, & as %26)`)
+      throw settings(
+        `something after the ? is not NAME=VALUE; special characters of the password must be encoded (? as %3F, & as %26)`,
+      )
     const name = decode('parameter name', part.slice(0, at))
     query.set(name, decode(`parameter ${name}`, part.slice(at + 1)))
   }
@@ -209,7 +219,10 @@ function readHosts(text: string, ports: string | undefined): HostPort[] {
     if (part.startsWith('/') || part.startsWith('@'))
       throw settings(`${part} is a Unix socket, which cannot be reached: use the address of a host`)
     const found = /^(?:\[([^\]]*)\]|([^[\]:]*))(?::(\d*))?$/.exec(part)
-    if (!found) throw settings(`${JSON.stringify(part)} is not HOST:PORT; an IPv6 address must be in brackets: [2001:db8::1]:5432`)
+    if (!found)
+      throw settings(
+        `${JSON.stringify(part)} is not HOST:PORT; an IPv6 address must be in brackets: [2001:db8::1]:5432`,
+      )
     const host = found[1] ?? found[2] ?? ''
     if (host === '') throw settings('it names no host')
     const portText = found[3] || portList[portList.length === 1 ? 0 : i] || String(DEFAULT_PORT)
@@ -255,7 +268,8 @@ function readSslMode(
 }
 
 const NO_PROTECTION = (mode: string) => `sslmode=${mode} lets an attacker in between turn TLS off`
-const INSTEAD = 'Write sslmode=verify-full, or sslmode=disable for a network that you trust with everything in the database'
+const INSTEAD =
+  'Write sslmode=verify-full, or sslmode=disable for a network that you trust with everything in the database'
 
 /** Converts `ssl=true`, which other drivers use. */
 function sslFlag(ssl: string | undefined): string | undefined {
@@ -291,7 +305,9 @@ function readNegotiation(negotiation = 'postgres', sslmode: SslMode, notes: stri
   if (negotiation !== 'direct') throw settings(`sslnegotiation=${negotiation} is not known: postgres or direct`)
   if (sslmode === 'disable' || sslmode === 'prefer')
     throw settings(`sslnegotiation=direct needs TLS, which sslmode=${sslmode} does not ask for`)
-  notes.push('sslnegotiation=direct works only with our own TLS (DATABASE_CA, or a known host): elsewhere TLS is requested first')
+  notes.push(
+    'sslnegotiation=direct works only with our own TLS (DATABASE_CA, or a known host): elsewhere TLS is requested first',
+  )
   return true
 }
 
@@ -313,11 +329,18 @@ function checkRest(query: Map<string, string>, notes: string[], isTail: boolean)
       }
     } else if (name === 'sslcert' || name === 'sslkey' || name === 'sslpassword') {
       throw settings(`${name}: certificates of clients are not supported; use a password`)
-    } else if (name === 'hostaddr' || name === 'service' || name === 'servicefile' || name === 'require_auth' || name === 'requirepeer') {
+    } else if (
+      name === 'hostaddr' ||
+      name === 'service' ||
+      name === 'servicefile' ||
+      name === 'require_auth' ||
+      name === 'requirepeer'
+    ) {
       throw settings(`${name} is not supported: name host, user and password in the URL`)
     } else if (reason !== undefined) notes.push(`${name} is ignored: ${reason}`)
     else if (/^supa$|^workaround$/.test(name)) notes.push(`${name} is ignored: it is for another driver`)
-    else if (isTail || !/^\w+$/.test(name)) throw settings('a parameter after the ? is not known: remove it. In a password, write & as %26')
+    else if (isTail || !/^\w+$/.test(name))
+      throw settings('a parameter after the ? is not known: remove it. In a password, write & as %26')
     else throw settings(`the parameter ${JSON.stringify(name)} is not known: remove it`)
   }
 }

@@ -67,7 +67,11 @@ describe('with DATABASE_CA', () => {
   ])('%s?%s', (host, query, given, expected) => expect(trusted(host, query, given)).toBe(expected))
 
   test.each([
-    ['sslmode=disable', ca, /names the authority of a certificate, .*sslmode=disable, which uses none: remove one of them/],
+    [
+      'sslmode=disable',
+      ca,
+      /names the authority of a certificate, .*sslmode=disable, which uses none: remove one of them/,
+    ],
     ['sslmode=disable', 'none', /sslmode=disable/],
     ['sslmode=verify-full', 'none', /accepts any certificate, .* says sslmode=verify-full: remove one/],
     ['sslmode=verify-ca', 'none', /says sslmode=verify-ca/],

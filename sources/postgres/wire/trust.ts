@@ -46,7 +46,11 @@ function found({ sslmode, saidMode, systemRoots, channelBinding }: Trusting, hos
     : PUBLIC
 }
 
-const named = (name: RootsName, host: string): Trust => ({ by: 'authorities', anchors: rootsFor(name, host), named: name })
+const named = (name: RootsName, host: string): Trust => ({
+  by: 'authorities',
+  anchors: rootsFor(name, host),
+  named: name,
+})
 
 function byLogin({ saidMode, systemRoots, channelBinding }: Trusting): Trust {
   const means = 'accepts any certificate, with a login that is bound to it as the proof'

@@ -24,11 +24,15 @@ export function compileBuckets(context: Context, text: BucketDefinitionText): Pr
   }
   // Without known parameters, data queries would only produce follow-up errors.
   const known = queries === undefined || (first !== null && first !== undefined)
-  const data = text.data.map((sql, i) => compileDataQuery(context, sql, `data query ${i + 1} of ${text.name}`, known ? names : null))
+  const data = text.data.map((sql, i) =>
+    compileDataQuery(context, sql, `data query ${i + 1} of ${text.name}`, known ? names : null),
+  )
   const usable = queries?.filter((query) => query !== null)
   if (!data.every((query) => query !== null) || usable?.length !== queries?.length) return null
   const definition = context.definition({ name: text.name, queries: data })
-  const sources: Omit<ParameterQuery, 'select'>[] = usable ?? [{ names: [], steps: [], parameters: [], priority: undefined }]
+  const sources: Omit<ParameterQuery, 'select'>[] = usable ?? [
+    { names: [], steps: [], parameters: [], priority: undefined },
+  ]
   const variants = sources.map((query) => ({
     definition,
     steps: query.steps,

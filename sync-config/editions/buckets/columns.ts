@@ -51,7 +51,9 @@ export function dataColumns(
     if (name !== null && value) out.push({ name, expr: value })
     if (name === 'id' && !(expr.type === 'ref' && expr.name === 'id')) other = column
   }
-  const named = (columns ?? []).some((column) => (column.alias?.name ?? (column.expr.type === 'ref' ? column.expr.name : '')) === 'id')
+  const named = (columns ?? []).some(
+    (column) => (column.alias?.name ?? (column.expr.type === 'ref' ? column.expr.name : '')) === 'id',
+  )
   if (idRequired && !all && !named) {
     builder.sql.error('id-missing', NO_ID, columns?.[0])
   }

@@ -54,7 +54,8 @@ export function compileDataQuery(
   return { label, table: table.pattern, output: table.output, columns, branches }
 }
 
-const list = (names: readonly string[]): string => (names.length === 0 ? 'none' : names.map((name) => `bucket.${name}`).join(', '))
+const list = (names: readonly string[]): string =>
+  names.length === 0 ? 'none' : names.map((name) => `bucket.${name}`).join(', ')
 
 class DataFilter {
   readonly #builder: ExpressionBuilder
@@ -81,7 +82,10 @@ class DataFilter {
     }
     const message =
       'Bucket parameters can only be compared with =, be on the left of IN, or be a condition by themselves, joined by AND and OR.'
-    return this.#refuse(message, node.type === 'unary' && isMatch(node.operand) ? node.operand : (firstBucket(node) ?? node))
+    return this.#refuse(
+      message,
+      node.type === 'unary' && isMatch(node.operand) ? node.operand : (firstBucket(node) ?? node),
+    )
   }
 
   #and(node: ExprBinary): Alternative[] | null {
@@ -104,7 +108,11 @@ class DataFilter {
     const right = this.match(node.right)
     if (!left || !right) return null
     if (idsOf(left[0]).join() !== idsOf(right[0]).join()) {
-      this.#builder.sql.error('or-parameters', 'Both sides of OR must use the same bucket parameters: split the query into two.', node)
+      this.#builder.sql.error(
+        'or-parameters',
+        'Both sides of OR must use the same bucket parameters: split the query into two.',
+        node,
+      )
       return null
     }
     return [...left, ...right]
@@ -113,7 +121,8 @@ class DataFilter {
   #equal(node: ExprBinary): Alternative[] | null {
     const left = bucketName(node.left)
     const right = bucketName(node.right)
-    if (left !== null && right !== null) return this.#refuse('A bucket parameter cannot be compared with another.', node)
+    if (left !== null && right !== null)
+      return this.#refuse('A bucket parameter cannot be compared with another.', node)
     const id = left ?? right
     const other = left === null ? node.left : node.right
     if (id === null) {
@@ -126,7 +135,8 @@ class DataFilter {
 
   #in(node: ExprBinary): Alternative[] | null {
     const id = bucketName(node.left)
-    if (id === null) return this.#refuse('A bucket parameter can only stand alone on the left of IN.', firstBucket(node) ?? node)
+    if (id === null)
+      return this.#refuse('A bucket parameter can only stand alone on the left of IN.', firstBucket(node) ?? node)
     const row = this.#builder.build(node.right)
     return row && [{ components: [{ id, row, node, rowArray: true }], filters: [] }]
   }
@@ -142,7 +152,9 @@ const bucketName = (node: SqlExpr): string | null =>
 
 /** Compiles a comparison that puts a row into a bucket. */
 const isMatch = (node: SqlExpr): boolean =>
-  node.type === 'binary' && (node.op === '=' || node.op === 'IN') && (bucketName(node.left) ?? bucketName(node.right)) !== null
+  node.type === 'binary' &&
+  (node.op === '=' || node.op === 'IN') &&
+  (bucketName(node.left) ?? bucketName(node.right)) !== null
 
 const mentionsBucket = (node: SqlExpr): boolean => firstBucket(node) !== null
 

@@ -25,7 +25,11 @@ export interface Alternative {
 export const filterOnly = (expr: Expr): Alternative[] => [{ components: [], filters: [expr] }]
 
 /** Combines every alternative of one side with every one of the other. Returns null when there are more than `most`. */
-export function both(left: Alternative[], right: Alternative[], { most, work }: { most: number; work: Work }): Alternative[] | null {
+export function both(
+  left: Alternative[],
+  right: Alternative[],
+  { most, work }: { most: number; work: Work },
+): Alternative[] | null {
   if (left.length * right.length > most) return null
   return left.flatMap((a) =>
     right.map((b) => {

@@ -11,6 +11,8 @@ import { scopeOf, usesClient, usesRequest, usesRow, usesToken, warnLowerCase } f
 import { singleTable } from './table.ts'
 import { warnClientDecides, warnNegatedRequest } from './warnings.ts'
 
+// The file is long because the forms of a parameter query share how WHERE is split between table and request.
+
 /** A compiled parameter query: how a request finds tuples of bucket parameters. */
 export interface ParameterQuery {
   names: string[]
@@ -38,7 +40,8 @@ export function compileParameterQuery(
   if (!node) return null
   const [from] = node.from ?? []
   if (!from) return fromRequest(context, sql, node, null, acceptDangerous, hasPriority)
-  if (from.type === 'call' && node.from?.length === 1) return fromRequest(context, sql, node, from, acceptDangerous, hasPriority)
+  if (from.type === 'call' && node.from?.length === 1)
+    return fromRequest(context, sql, node, from, acceptDangerous, hasPriority)
   return fromTable(context, sql, node, name, acceptDangerous, hasPriority)
 }
 
@@ -51,7 +54,13 @@ function fromRequest(
   acceptDangerous: boolean,
   hasPriority: boolean,
 ): ParameterQuery | null {
-  const names = { dialect: 'legacy', fixedJson: context.fixedJson, table: null, wildcard: false, request: true } as const
+  const names = {
+    dialect: 'legacy',
+    fixedJson: context.fixedJson,
+    table: null,
+    wildcard: false,
+    request: true,
+  } as const
   const steps: Step[] = []
   let argument: Expr | null = null
   if (from) {
@@ -121,7 +130,9 @@ function fromTable(
     return { expr: ['output', 0, rowOutputs.length - 1], nulls: true }
   })
   if (!alternatives || failed) return null
-  const request = (alternatives[0]?.components ?? []).flatMap((component) => (component.request ? [component.request.expr] : []))
+  const request = (alternatives[0]?.components ?? []).flatMap((component) =>
+    component.request ? [component.request.expr] : [],
+  )
   const judged = [...request, ...outputs.map((output) => output.expr)]
   if (!acceptDangerous && judged.some(usesClient) && !judged.some(usesToken)) warnClientDecides(sql, node)
   if (!acceptDangerous) {
@@ -151,7 +162,10 @@ function fromTable(
     name,
     label: `parameter query of ${name}`,
     table: table.pattern,
-    branches: alternatives.map((alternative) => ({ ...branchOf(alternative, ids, context.copyTraps), outputs: rowOutputs })),
+    branches: alternatives.map((alternative) => ({
+      ...branchOf(alternative, ids, context.copyTraps),
+      outputs: rowOutputs,
+    })),
   })
   steps.push({ lookup, keys })
   return { names: outputs.map((o) => o.name), steps, parameters, priority, select: { sql, node } }
@@ -176,9 +190,11 @@ function readOutputs(
     const name = columnName(builder, column)
     if (column.alias) warnLowerCase(builder.sql, column.alias)
     if (name === '_priority' && mayHavePriority) {
-      if (node.type !== 'integer') builder.sql.error('priority', '_priority must be a whole number, written as a literal.', node)
+      if (node.type !== 'integer')
+        builder.sql.error('priority', '_priority must be a whole number, written as a literal.', node)
       else if (node.value < 0 || node.value > 3) builder.sql.error('priority', '_priority must be from 0 to 3.', node)
-      else if (hasPriority) builder.sql.error('priority', 'The priority is set twice: here and as `priority` of the definition.', select)
+      else if (hasPriority)
+        builder.sql.error('priority', 'The priority is set twice: here and as `priority` of the definition.', select)
       else priority = node.value
       continue
     }
@@ -223,7 +239,15 @@ class ParameterFilter {
     const array = op === 'IN' && rowLeft
     return [
       {
-        components: [{ id: canonical([asked, array]), row, node, rowArray: op === 'IN' && !rowLeft, request: { expr: asked, array } }],
+        components: [
+          {
+            id: canonical([asked, array]),
+            row,
+            node,
+            rowArray: op === 'IN' && !rowLeft,
+            request: { expr: asked, array },
+          },
+        ],
         filters: [],
       },
     ]
@@ -236,13 +260,19 @@ class ParameterFilter {
   #single(expr: Expr, node: SqlExpr): Alternative[] | null {
     if (!usesRequest(expr)) return filterOnly(expr)
     if (usesRow(expr)) {
-      this.#builder.sql.error('row-and-request', 'Values of the row and of the request can only be compared with = or IN.', node)
+      this.#builder.sql.error(
+        'row-and-request',
+        'Values of the row and of the request can only be compared with = or IN.',
+        node,
+      )
       return null
     }
     const asked = call('truth', expr)
     return [
       {
-        components: [{ id: canonical([asked]), row: integer(1), node, rowArray: false, request: { expr: asked, array: false } }],
+        components: [
+          { id: canonical([asked]), row: integer(1), node, rowArray: false, request: { expr: asked, array: false } },
+        ],
         filters: [],
       },
     ]
@@ -272,10 +302,15 @@ class ParameterFilter {
     if (asked[0] && asked[1]) return this.#single(call('or', asked[0], asked[1]), node)
     const [a, b] = [idsOf(left[0]), idsOf(right[0])]
     if (a.join() !== b.join()) {
-      this.#builder.sql.error('or-parameters', 'Both sides of OR must use the same request values: split the query into two.', node)
+      this.#builder.sql.error(
+        'or-parameters',
+        'Both sides of OR must use the same request values: split the query into two.',
+        node,
+      )
       return null
     }
-    if (a.length === 0 && left.length === 1 && right.length === 1) return filterOnly(call('or', truthOf(left), truthOf(right)))
+    if (a.length === 0 && left.length === 1 && right.length === 1)
+      return filterOnly(call('or', truthOf(left), truthOf(right)))
     return [...left, ...right]
   }
 }
@@ -283,8 +318,12 @@ class ParameterFilter {
 /** Returns the condition when it reads only the request. */
 function requestTruth([alternative, ...more]: Alternative[]): Expr | null {
   if (!alternative || more.length > 0 || alternative.filters.length > 0) return null
-  const parts = alternative.components.map((component) => (component.row[0] === 'int' ? component.request?.expr : undefined))
-  return parts.length > 0 && parts.every((part) => part !== undefined) ? parts.reduce((left, right) => call('and', left, right)) : null
+  const parts = alternative.components.map((component) =>
+    component.row[0] === 'int' ? component.request?.expr : undefined,
+  )
+  return parts.length > 0 && parts.every((part) => part !== undefined)
+    ? parts.reduce((left, right) => call('and', left, right))
+    : null
 }
 
 const truthOf = ([alternative]: Alternative[]): Expr =>

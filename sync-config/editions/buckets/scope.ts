@@ -26,10 +26,15 @@ export function scopeOf(sql: Sql, names: Names): Scope {
     warnLowerCase(sql, ref)
     const table = ref.table
     if (ref.name === '*') return refuse('star', '* is not possible here.', ref)
-    if (table?.schema) return refuse('column-schema', 'Write table.column: a schema is not possible in a column reference.', ref)
+    if (table?.schema)
+      return refuse('column-schema', 'Write table.column: a schema is not possible in a column reference.', ref)
     if (names.dialect === 'legacy' && (table?.name === 'token_parameters' || table?.name === 'user_parameters')) {
       if (!names.request)
-        return refuse('request-in-data', `${table.name} is not available in data queries: use a parameter query and bucket.x.`, ref)
+        return refuse(
+          'request-in-data',
+          `${table.name} is not available in data queries: use a parameter query and bucket.x.`,
+          ref,
+        )
       if (table.name === 'user_parameters') return ['member', 'connection', ref.name]
       return ref.name === 'user_id' ? ['request', 'token_sub'] : ['member', 'token', ref.name]
     }
@@ -49,7 +54,8 @@ export function scopeOf(sql: Sql, names: Names): Scope {
     return refuse('unknown-reference', `'${table ? `${table.name}.` : ''}${ref.name}' is not known here.`, ref)
   }
   const schemaCall = (node: ExprCall, args: readonly Expr[]): Expr | null | undefined => {
-    const found = names.dialect === 'legacy' ? legacyRequest(node, args, names.fixedJson) : streamRequest(node, args, names)
+    const found =
+      names.dialect === 'legacy' ? legacyRequest(node, args, names.fixedJson) : streamRequest(node, args, names)
     if (found === undefined) return undefined
     if (!names.request)
       return refuse(
@@ -57,7 +63,8 @@ export function scopeOf(sql: Sql, names: Names): Scope {
         `${node.function.schema} functions are not available in data queries: use a parameter query and bucket.x.`,
         node,
       )
-    if (found === null) return refuse('arity', `${node.function.schema}.${node.function.name}: wrong number of arguments.`, node)
+    if (found === null)
+      return refuse('arity', `${node.function.schema}.${node.function.name}: wrong number of arguments.`, node)
     return found
   }
   return { dialect: names.dialect, fixedJson: names.fixedJson, copyTraps: false, column, schemaCall }
@@ -108,7 +115,12 @@ export function streamRequest(
  * With `valueView`, reads a top-level member in the value view, as bucket definitions and edition 2 read client
  * parameters.
  */
-function parameter(of: 'jwt' | 'connection' | 'subscription', args: readonly Expr[], fixedJson: boolean, valueView: boolean): Expr | null {
+function parameter(
+  of: 'jwt' | 'connection' | 'subscription',
+  args: readonly Expr[],
+  fixedJson: boolean,
+  valueView: boolean,
+): Expr | null {
   const [key] = args
   if (!key || args.length !== 1) return null
   if (valueView) return usesRow(key) ? null : ['member', 'connection', key[0] === 'text' ? key[1] : key]
@@ -119,7 +131,11 @@ function parameter(of: 'jwt' | 'connection' | 'subscription', args: readonly Exp
 export function warnLowerCase(sql: Sql, node: { name: string; _location?: { start: number; end: number } }): void {
   const written = sql.slice(node).split('.').pop()?.trim() ?? ''
   if (/^[A-Za-z_]\w*$/.test(written) && written !== node.name && written.toLowerCase() === node.name) {
-    sql.warning('lower-cased', `Unquoted identifiers are read in lower case. Write "${written}" if the upper case is meant.`, node)
+    sql.warning(
+      'lower-cased',
+      `Unquoted identifiers are read in lower case. Write "${written}" if the upper case is meant.`,
+      node,
+    )
   }
 }
 

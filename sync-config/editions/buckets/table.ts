@@ -34,7 +34,9 @@ export function singleTable(sql: Sql, select: SelectFromStatement, defaultSchema
   if (!from || more.length > 0 || from.type !== 'table') {
     sql.error(
       'one-table',
-      from?.type === 'statement' ? 'A sub-select in FROM is not supported here.' : 'The query must select from exactly one table.',
+      from?.type === 'statement'
+        ? 'A sub-select in FROM is not supported here.'
+        : 'The query must select from exactly one table.',
       from ?? select,
     )
     return null
@@ -43,5 +45,11 @@ export function singleTable(sql: Sql, select: SelectFromStatement, defaultSchema
   const pattern = tablePattern(sql, from, defaultSchema)
   if (!pattern) return null
   const alias = from.name.alias
-  return { pattern, name: alias ?? from.name.name, alias, output: alias ?? (pattern.wildcard ? null : pattern.name), node: from }
+  return {
+    pattern,
+    name: alias ?? from.name.name,
+    alias,
+    output: alias ?? (pattern.wildcard ? null : pattern.name),
+    node: from,
+  }
 }

@@ -61,7 +61,11 @@ export function warnDefaultWithoutParameters(
   exprs: readonly Expr[],
   node: Parameters<Sql['warning']>[2],
 ): void {
-  if (!stream.autoSubscribe || !exprs.some((expr) => some(expr, (part) => part[0] === 'request' && part[1] === 'subscription'))) return
+  if (
+    !stream.autoSubscribe ||
+    !exprs.some((expr) => some(expr, (part) => part[0] === 'request' && part[1] === 'subscription'))
+  )
+    return
   sql.warning(
     'auto-subscribe-parameters',
     'This stream is subscribed to by itself, and then subscription parameters are NULL. Remove auto_subscribe, or the parameters.',

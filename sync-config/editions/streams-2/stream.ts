@@ -5,7 +5,12 @@ import { call, conjunction, integer, type Expr } from '../../expressions/express
 import { dataColumns } from '../buckets/columns.ts'
 import { scopeOf, usesClient, usesRequest, usesRow, usesToken } from '../buckets/scope.ts'
 import { singleTable } from '../buckets/table.ts'
-import { warnClientDecides, warnDefaultWithoutParameters, warnNegatedRequest, warnNullMatchesNull } from '../buckets/warnings.ts'
+import {
+  warnClientDecides,
+  warnDefaultWithoutParameters,
+  warnNegatedRequest,
+  warnNullMatchesNull,
+} from '../buckets/warnings.ts'
 import type { Branch, Key, Program, Step, Walked } from '../../plan/plan.ts'
 import type { StreamText } from '../../parse/config.ts'
 import { Sql, type SqlExpr } from '../../parse/sql.ts'
@@ -52,7 +57,12 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   } as const
   const builder = new ExpressionBuilder(sql, scopeOf(sql, { ...names, request: true }))
   const alternatives = select.where ? new AlphaFilter(context, builder, text.name).read(select.where, false) : empty({})
-  const columns = dataColumns(new ExpressionBuilder(sql, scopeOf(sql, { ...names, request: false })), select.columns, table, true)
+  const columns = dataColumns(
+    new ExpressionBuilder(sql, scopeOf(sql, { ...names, request: false })),
+    select.columns,
+    table,
+    true,
+  )
   context.schema?.checkQuery(sql, table, select)
   context.schema?.checkBytes(sql, table.pattern, columns, select)
   if (!alternatives) return null
@@ -65,7 +75,9 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
     if (lost) branch.filter = integer(0)
     const definition = context.definition({
       name: `${text.name}|${i}`,
-      queries: [{ label: `query of ${text.name}`, table: table.pattern, output: table.output, columns, branches: [branch] }],
+      queries: [
+        { label: `query of ${text.name}`, table: table.pattern, output: table.output, columns, branches: [branch] },
+      ],
     })
     // `priority` has no effect in edition 2.
     return { definition, steps, parameters, priority: 3 }
@@ -189,10 +201,14 @@ class AlphaFilter {
       return this.#refuse('Values of the row and of the request can only be compared with =, IN or &&.', node)
     if (node.op === '&&') {
       if (rowLeft && requestRight)
-        return empty({ matches: [{ row: overlapArray(left), rowArray: true, asked: { expr: right, array: true }, node }] })
+        return empty({
+          matches: [{ row: overlapArray(left), rowArray: true, asked: { expr: right, array: true }, node }],
+        })
       if (requestLeft && rowRight)
         return empty({
-          matches: [{ row: overlapArray(right), rowArray: true, asked: { expr: left, array: !this.#context.copyTraps }, node }],
+          matches: [
+            { row: overlapArray(right), rowArray: true, asked: { expr: left, array: !this.#context.copyTraps }, node },
+          ],
         })
       return this.#refuse('One side of && must be an array of the row, the other one of the request.', node)
     }
@@ -211,14 +227,17 @@ class AlphaFilter {
     if (!left || !subquery) return null
     if (usesRow(left) && !usesRequest(left))
       return empty({
-        matches: [{ row: node.op === '&&' ? overlapArray(left) : left, rowArray: node.op === '&&', asked: { subquery }, node }],
+        matches: [
+          { row: node.op === '&&' ? overlapArray(left) : left, rowArray: node.op === '&&', asked: { subquery }, node },
+        ],
       })
     if (ofRequest) return empty({ exists: [{ asked: left, subquery }] })
     return this.#refuse('The left side of a subquery must be a value of the row or of the request.', node)
   }
 
   #single(node: SqlExpr, negated: boolean): Variant[] | null {
-    if (node.type === 'binary' && node.right.type === 'select') return this.#refuse('NOT is not possible with a subquery.', node)
+    if (node.type === 'binary' && node.right.type === 'select')
+      return this.#refuse('NOT is not possible with a subquery.', node)
     const expr = this.#builder.build(node)
     return expr && this.#filter(negated ? call('not', expr) : expr, node)
   }

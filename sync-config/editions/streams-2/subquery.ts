@@ -87,7 +87,10 @@ export function compileSubquery(
   }
   const filter = (expr: Expr, node: SqlExpr): boolean => {
     if (usesRow(expr) && usesRequest(expr))
-      return refuse('Values of the row and of the request can only be compared with = or IN; OR is not possible.', node) !== null
+      return (
+        refuse('Values of the row and of the request can only be compared with = or IN; OR is not possible.', node) !==
+        null
+      )
     if (usesRequest(expr)) requests.push(expr)
     else filters.push(expr)
     return true
@@ -95,7 +98,8 @@ export function compileSubquery(
   const readable = select.where ? read(select.where) : true
   if (!readable || !output) return null
   if (usesRequest(output)) return refuse('The column of a subquery must be a value of its table.', column.expr)
-  if (wanted && comparisons.length + requests.length === 0) comparisons.push({ row: output, rowArray: false, asked: wanted, array: false })
+  if (wanted && comparisons.length + requests.length === 0)
+    comparisons.push({ row: output, rowArray: false, asked: wanted, array: false })
   if (comparisons.length + requests.length === 0)
     return refuse('A subquery must depend on the request: compare a column with auth.user_id() or the like.', select)
   return lower(context, stream, table.pattern, { output, filters, requests, comparisons })
@@ -105,7 +109,12 @@ function lower(
   context: Context,
   stream: string,
   table: Parameters<Context['lookup']>[0]['table'],
-  { output, filters, requests, comparisons }: { output: Expr; filters: Expr[]; requests: Expr[]; comparisons: Comparison[] },
+  {
+    output,
+    filters,
+    requests,
+    comparisons,
+  }: { output: Expr; filters: Expr[]; requests: Expr[]; comparisons: Comparison[] },
 ): Subquery {
   const each: Walked[] = []
   const keys = comparisons.map(({ row, rowArray }): Key => {

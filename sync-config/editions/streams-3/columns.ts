@@ -9,7 +9,10 @@ import type { SelectScope } from './select.ts'
  * Compiles the SELECT list of a stream's query. All columns come from one table, the primary. Returns null after
  * reporting errors.
  */
-export function readColumns(scope: SelectScope, select: SelectFromStatement): { primary: number; columns: Column[] } | null {
+export function readColumns(
+  scope: SelectScope,
+  select: SelectFromStatement,
+): { primary: number; columns: Column[] } | null {
   const { sql, nodes } = scope
   const columns: Column[] = []
   const primaries = new Map<number, SqlExpr>()
@@ -53,10 +56,16 @@ export function readColumns(scope: SelectScope, select: SelectFromStatement): { 
   for (const column of select.columns ?? []) {
     const node = column.expr
     if (node.type === 'ref' && node.name === '*') {
-      const items = node.table ? [scope.items.find((item) => item.name.toLowerCase() === node.table?.name.toLowerCase())] : scope.items
+      const items = node.table
+        ? [scope.items.find((item) => item.name.toLowerCase() === node.table?.name.toLowerCase())]
+        : scope.items
       for (const item of items) {
         if (item && node.table && !scope.named(item, node.table)) {
-          sql.error('column-schema', 'Write table.*: this schema is not that of the table in FROM, or the table has an alias.', node)
+          sql.error(
+            'column-schema',
+            'Write table.*: this schema is not that of the table in FROM, or the table has an alias.',
+            node,
+          )
           failed = true
         } else if (item) all(item, node)
         else if (!scope.broken) sql.error('unknown-table', `'${node.table?.name}' does not stand in FROM.`, node)
@@ -68,7 +77,8 @@ export function readColumns(scope: SelectScope, select: SelectFromStatement): { 
       failed = true
       continue
     }
-    if (!column.alias && node.type !== 'ref') sql.warning('column-name', 'This column has no name of its own: add … AS name.', node)
+    if (!column.alias && node.type !== 'ref')
+      sql.warning('column-name', 'This column has no name of its own: add … AS name.', node)
     take(column.alias?.name ?? (node.type === 'ref' ? node.name : sql.slice(node)), expr, node)
   }
   const [primary, ...more] = primaries.keys()

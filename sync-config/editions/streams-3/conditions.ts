@@ -93,7 +93,10 @@ export class Conditions<C extends { name: string }> {
   #in(node: ExprBinary, negated: boolean): Condition | null {
     const { sql } = this.#scope
     const right = node.right
-    const list = right.type === 'array' || right.type === 'list' || (right.type === 'call' && right.function.name.toLowerCase() === 'row')
+    const list =
+      right.type === 'array' ||
+      right.type === 'list' ||
+      (right.type === 'call' && right.function.name.toLowerCase() === 'row')
     const subquery = right.type === 'select' || this.#cteOf(right) !== null
     if (list) {
       const expr = this.#scope.builder().build({ ...node, op: 'IN' })
@@ -175,7 +178,8 @@ export class Conditions<C extends { name: string }> {
     const inner = scope.another(true)
     inner.read(select)
     const [column, ...more] = select.columns ?? []
-    if (!column || more.length > 0 || (column.expr.type === 'ref' && column.expr.name === '*')) return this.#oneColumn(select)
+    if (!column || more.length > 0 || (column.expr.type === 'ref' && column.expr.name === '*'))
+      return this.#oneColumn(select)
     const expr = inner.builder(false).build(column.expr)
     return expr && !inner.broken ? { expr, conditions: inner.conditions } : null
   }
@@ -225,7 +229,8 @@ function count(condition: Condition, most: number): number | null {
   return total
 }
 
-const flattened = (condition: Condition): Condition[] => ('and' in condition ? condition.and.flatMap(flattened) : [condition])
+const flattened = (condition: Condition): Condition[] =>
+  'and' in condition ? condition.and.flatMap(flattened) : [condition]
 
 function normal(condition: Condition, bounds: Bounds): Conjunct[][] {
   if ('and' in condition) {
@@ -260,14 +265,20 @@ function normal(condition: Condition, bounds: Bounds): Conjunct[][] {
     if (!pure) rest.push(disjunct)
     else {
       const before = merged.get(pure.side)
-      merged.set(pure.side, before ? { ...before, test: call('or', before.test, pure.test) } : { ...pure, node: condition.node })
+      merged.set(
+        pure.side,
+        before ? { ...before, test: call('or', before.test, pure.test) } : { ...pure, node: condition.node },
+      )
     }
   }
   return [...[...merged.values()].map((test): Conjunct[] => [test]), ...rest]
 }
 
 /** Returns the disjunct as one test when all of it reads the same single side. */
-function pureTest(disjunct: Conjunct[], { mergeable }: Bounds): { test: Expr; side: Side | null; node: SqlExpr } | null {
+function pureTest(
+  disjunct: Conjunct[],
+  { mergeable }: Bounds,
+): { test: Expr; side: Side | null; node: SqlExpr } | null {
   const [first] = disjunct
   if (!first || !('test' in first)) return null
   let test: Expr | null = null

@@ -69,7 +69,8 @@ export class Lowering {
   }
 
   lower(): Lowered {
-    for (const side of ['request', null] as const) for (const test of this.#tests(side)) this.#steps.push({ filter: test })
+    for (const side of ['request', null] as const)
+      for (const test of this.#tests(side)) this.#steps.push({ filter: test })
     for (;;) {
       const next = this.#next()
       if (next === null) break
@@ -100,9 +101,14 @@ export class Lowering {
       this.#context.findings.work.step('plan')
       if (typeof side !== 'number' || side === this.#primary || this.#bound.has(side)) continue
       const rank =
-        this.#nodes.all[side]?.kind === 'request-each' ? 0 : this.#pairs(side, (other) => this.#bound.has(other)).length > 0 ? 1 : 2
+        this.#nodes.all[side]?.kind === 'request-each'
+          ? 0
+          : this.#pairs(side, (other) => this.#bound.has(other)).length > 0
+            ? 1
+            : 2
       const signature = this.#signature(side)
-      if (!best || rank < best.rank || (rank === best.rank && signature < best.signature)) best = { side, rank, signature }
+      if (!best || rank < best.rank || (rank === best.rank && signature < best.signature))
+        best = { side, rank, signature }
     }
     return best?.side ?? null
   }
@@ -179,7 +185,11 @@ export class Lowering {
       for (const other of more) if (first) this.#steps.push({ filter: call('same key', first, other) })
       return first ?? (['null'] as const)
     })
-    const branch = { each: row.each, filter: conjunction(tests.map(row.rewrite)), keys: keys.map((expr) => key(row.rewrite(expr))) }
+    const branch = {
+      each: row.each,
+      filter: conjunction(tests.map(row.rewrite)),
+      keys: keys.map((expr) => key(row.rewrite(expr))),
+    }
     const fromKeys = pairs.flatMap((pair) => this.#sourcesOf(pair.theirs, pair.side))
     const judged = keys.length > 0 ? fromKeys : [...this.#tests('request'), ...[...this.#sources.values()].flat()]
     return { branch, steps: this.#steps, parameters, judged }
@@ -194,14 +204,17 @@ export class Lowering {
     if (side === 'request') return expr
     const output = this.#outputs.get(canonical([side, expr]))
     if (output) return output
-    return rewrite(expr, (part) => (part[0] === 'each' ? ['each', this.#elementOf.get(part[3] ?? -1) ?? 0, part[2]] : undefined))
+    return rewrite(expr, (part) =>
+      part[0] === 'each' ? ['each', this.#elementOf.get(part[3] ?? -1) ?? 0, part[2]] : undefined,
+    )
   }
 
   /** How expressions over a table's row are written in its evaluator: arrays of the row become numbered walks. */
   #row(side: number, exprs: readonly Expr[]): { each: Walked[]; rewrite: (expr: Expr) => Expr } {
     const used = new Set<number>()
     for (const expr of exprs) {
-      for (const { leaf } of this.#nodes.leaves(expr)) if (leaf[0] === 'each' && leaf[3] !== undefined) used.add(leaf[3])
+      for (const { leaf } of this.#nodes.leaves(expr))
+        if (leaf[0] === 'each' && leaf[3] !== undefined) used.add(leaf[3])
     }
     const arrays = [...used].filter((index) => this.#nodes.all[index]?.kind === 'row-each')
     const each = arrays.flatMap((index): Walked[] => {
@@ -209,7 +222,11 @@ export class Lowering {
       return node?.kind === 'row-each' && node.table === side ? [{ expr: this.#strip(node.expr), how: this.#walk }] : []
     })
     const replace = (part: Expr): Expr | undefined =>
-      part[0] === 'column' ? ['column', part[1]] : part[0] === 'each' ? ['each', arrays.indexOf(part[3] ?? -1), part[2]] : undefined
+      part[0] === 'column'
+        ? ['column', part[1]]
+        : part[0] === 'each'
+          ? ['each', arrays.indexOf(part[3] ?? -1), part[2]]
+          : undefined
     return { each, rewrite: (expr) => rewrite(expr, replace) }
   }
 

@@ -49,7 +49,8 @@ export class Nodes {
 
   told(expr: Expr, node: SqlExpr): void {
     some(expr, (part) => {
-      if ((part === expr || part[0] === 'request' || part[0] === 'member') && !this.#written.has(part)) this.#written.set(part, node)
+      if ((part === expr || part[0] === 'request' || part[0] === 'member') && !this.#written.has(part))
+        this.#written.set(part, node)
       return false
     })
   }

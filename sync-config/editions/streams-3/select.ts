@@ -52,7 +52,13 @@ export class SelectScope implements ConditionScope<Cte> {
   }
 
   another(within: boolean): SelectScope {
-    return new SelectScope({ context: this.context, nodes: this.nodes, sql: this.sql, ctes: this.ctes, outer: within ? this : null })
+    return new SelectScope({
+      context: this.context,
+      nodes: this.nodes,
+      sql: this.sql,
+      ctes: this.ctes,
+      outer: within ? this : null,
+    })
   }
 
   /** Reads FROM, ON and WHERE. */
@@ -73,10 +79,12 @@ export class SelectScope implements ConditionScope<Cte> {
 
   #from(from: From): void {
     const join = from.join
-    if (join && join.type !== 'INNER JOIN') this.sql.error('join-type', `${join.type} is not supported: only inner joins are.`, join)
+    if (join && join.type !== 'INNER JOIN')
+      this.sql.error('join-type', `${join.type} is not supported: only inner joins are.`, join)
     if (join?.using) this.sql.error('join-using', 'USING is not supported: write ON a.x = b.x.', join)
     const before = this.sql
-    const item = from.type === 'table' ? this.#table(from) : from.type === 'call' ? this.#call_(from) : this.#statement(from)
+    const item =
+      from.type === 'table' ? this.#table(from) : from.type === 'call' ? this.#call_(from) : this.#statement(from)
     if (!item) {
       this.broken = true
       return
@@ -94,9 +102,19 @@ export class SelectScope implements ConditionScope<Cte> {
     const pattern = tablePattern(this.sql, from, this.context.defaultSchema)
     if (!pattern) return null
     this.context.schema?.checkTable(this.sql, pattern, from)
-    const index = this.nodes.add({ kind: 'table', pattern, name: alias ?? name, output: alias ?? (pattern.wildcard ? null : pattern.name) })
+    const index = this.nodes.add({
+      kind: 'table',
+      pattern,
+      name: alias ?? name,
+      output: alias ?? (pattern.wildcard ? null : pattern.name),
+    })
     const source = alias === undefined ? { schema: pattern.schema, name } : undefined
-    return { name: alias ?? name, columns: null, column: (column) => ['column', column, index], ...(source ? { source } : {}) }
+    return {
+      name: alias ?? name,
+      columns: null,
+      column: (column) => ['column', column, index],
+      ...(source ? { source } : {}),
+    }
   }
 
   cteItem(cte: Cte, name: string): Item | null {
@@ -114,7 +132,14 @@ export class SelectScope implements ConditionScope<Cte> {
   }
 
   /** A select in FROM or a CTE: its conditions join ours, its columns stand for their expressions. */
-  #inner(sql: Sql, select: SelectFromStatement, ctes: Ctes, outer: SelectScope | null, name: string, rename: string[] | null): Item | null {
+  #inner(
+    sql: Sql,
+    select: SelectFromStatement,
+    ctes: Ctes,
+    outer: SelectScope | null,
+    name: string,
+    rename: string[] | null,
+  ): Item | null {
     if (!sql.clauses(select, true)) return null
     const inner = new SelectScope({ context: this.context, nodes: this.nodes, sql, ctes, outer })
     inner.read(select)
@@ -166,12 +191,26 @@ export class SelectScope implements ConditionScope<Cte> {
     if (!expr) return null
     const sides = this.nodes.sides(expr)
     const [side] = sides
-    if (sides.length > 1 || (typeof side === 'number' && (this.nodes.all[side]?.kind !== 'table' || this.nodes.usesRowEach(expr)))) {
-      this.sql.error('each-sources', 'The array must come from one table, or from the request, and not from another json_each.', arg)
+    if (
+      sides.length > 1 ||
+      (typeof side === 'number' && (this.nodes.all[side]?.kind !== 'table' || this.nodes.usesRowEach(expr)))
+    ) {
+      this.sql.error(
+        'each-sources',
+        'The array must come from one table, or from the request, and not from another json_each.',
+        arg,
+      )
       return null
     }
-    const index = this.nodes.add(typeof side === 'number' ? { kind: 'row-each', table: side, expr } : { kind: 'request-each', expr }, at)
-    return { name, columns: null, column: (part) => ['each', 0, part === 'key' ? 'key' : part === 'value' ? 'value' : 'other', index] }
+    const index = this.nodes.add(
+      typeof side === 'number' ? { kind: 'row-each', table: side, expr } : { kind: 'request-each', expr },
+      at,
+    )
+    return {
+      name,
+      columns: null,
+      column: (part) => ['each', 0, part === 'key' ? 'key' : part === 'value' ? 'value' : 'other', index],
+    }
   }
 
   /** Finds a FROM item by its name here or in the queries around. */
@@ -196,28 +235,42 @@ export class SelectScope implements ConditionScope<Cte> {
           'Write table.column: this schema is not that of the table in FROM, or the table has an alias.',
           ref,
         )
-      if (!item) return this.broken ? null : this.#refuse('unknown-table', `'${ref.table.name}' does not stand in FROM.`, ref)
+      if (!item)
+        return this.broken ? null : this.#refuse('unknown-table', `'${ref.table.name}' does not stand in FROM.`, ref)
     } else {
       if (this.items.length === 0 && this.outer) return this.outer.column(ref)
       if (this.items.length !== 1 || !only) {
         return this.broken
           ? null
-          : this.#refuse('ambiguous-column', `Write table.${ref.name}: with several tables a column must say whose it is.`, ref)
+          : this.#refuse(
+              'ambiguous-column',
+              `Write table.${ref.name}: with several tables a column must say whose it is.`,
+              ref,
+            )
       }
       item = only
     }
     const expr = item.column(ref.name)
     if (!expr) return this.#refuse('unknown-column', `'${item.name}' has no column '${ref.name}'.`, ref)
     const node = expr[0] === 'column' ? this.nodes.all[expr[2] ?? -1] : undefined
-    if (node?.kind === 'table' && expr[0] === 'column') this.context.schema?.checkColumn(this.sql, node.pattern, expr[1], ref)
+    if (node?.kind === 'table' && expr[0] === 'column')
+      this.context.schema?.checkColumn(this.sql, node.pattern, expr[1], ref)
     // A fresh object, so that its place in the text is known.
-    return expr[0] === 'column' ? ['column', expr[1], expr[2]] : expr[0] === 'each' ? ['each', expr[1], expr[2], expr[3]] : expr
+    return expr[0] === 'column'
+      ? ['column', expr[1], expr[2]]
+      : expr[0] === 'each'
+        ? ['each', expr[1], expr[2], expr[3]]
+        : expr
   }
 
   #call(node: ExprCall, args: readonly Expr[]): Expr | null | undefined {
     const found = streamRequest(node, args, { dialect: 'compiled', fixedJson: this.context.fixedJson })
     if (found === null)
-      return this.#refuse('arity', `${node.function.schema}.${node.function.name} has another number of arguments.`, node.function)
+      return this.#refuse(
+        'arity',
+        `${node.function.schema}.${node.function.name} has another number of arguments.`,
+        node.function,
+      )
     return found
   }
 

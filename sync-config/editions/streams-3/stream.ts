@@ -27,7 +27,13 @@ export function readCtes(context: Context, texts: readonly CteText[], outer: Cte
     const sql = new Sql(source, context.findings)
     const cte: Cte = { name, sql, select: sql.select(true), used: false }
     if (cte.select) {
-      const scope = new SelectScope({ context, nodes: new Nodes(context.findings.work), sql, ctes: new Map(), outer: null })
+      const scope = new SelectScope({
+        context,
+        nodes: new Nodes(context.findings.work),
+        sql,
+        ctes: new Map(),
+        outer: null,
+      })
       scope.read(cte.select)
       if (!scope.namedColumns(cte.select, null) || scope.broken) cte.select = null
     }
@@ -38,7 +44,9 @@ export function readCtes(context: Context, texts: readonly CteText[], outer: Cte
 
 /** Compiles a stream of edition 3. */
 export function compileStream(context: Context, text: StreamText, ctes: Ctes): Program {
-  const parts = text.queries.flatMap((query, i) => compileQuery(context, text, query, ctes, `query ${i + 1} of ${text.name}`))
+  const parts = text.queries.flatMap((query, i) =>
+    compileQuery(context, text, query, ctes, `query ${i + 1} of ${text.name}`),
+  )
   const variants = share(context, parts, text.priority ?? DEFAULT_PRIORITY)
   const most = context.limits.streamBuckets
   if (variants.length > most) {
@@ -83,7 +91,9 @@ function compileQuery(context: Context, text: StreamText, source: ScalarText, ct
 }
 
 function warnNegated(sql: Sql, all: readonly Conjunct[][]): void {
-  const tests = new Map(all.flat().flatMap((part) => ('test' in part && part.side === 'request' ? [[part.test, part.node] as const] : [])))
+  const tests = new Map(
+    all.flat().flatMap((part) => ('test' in part && part.side === 'request' ? [[part.test, part.node] as const] : [])),
+  )
   for (const [test, node] of tests) warnNegatedRequest(sql, test, node)
 }
 
@@ -129,7 +139,9 @@ function share(context: Context, parts: Part[], priority: number): Variant[] {
     const { parameters, branch, steps } = part.lowered
     const order = parameters
       .map((_, i) => i)
-      .sort((a, b) => (canonical([parameters[a], branch.keys[a]]) < canonical([parameters[b], branch.keys[b]]) ? -1 : 1))
+      .sort((a, b) =>
+        canonical([parameters[a], branch.keys[a]]) < canonical([parameters[b], branch.keys[b]]) ? -1 : 1,
+      )
     const asked = order.map((i): Expr => parameters[i] ?? ['null'])
     const signature = canonical([steps, asked])
     context.findings.work.step('plan', 1 + Math.ceil(signature.length / 10))
@@ -154,12 +166,22 @@ function share(context: Context, parts: Part[], priority: number): Variant[] {
       branches: [{ ...branch, keys: positions.flatMap((i) => keys[i] ?? []) }],
     }))
     const definition = context.definition({ name: nameOf(content), queries: content })
-    return { definition, steps, parameters: positions.map((i) => ({ expr: parameters[i] ?? (['null'] as const), nulls: false })), priority }
+    return {
+      definition,
+      steps,
+      parameters: positions.map((i) => ({ expr: parameters[i] ?? (['null'] as const), nulls: false })),
+      priority,
+    }
   })
 }
 
-const contentOf = ({ query, branch }: { query: { table: unknown; output: string | null; columns: Column[] }; branch: Branch }): string =>
-  canonical([query.table, query.output, query.columns, branch.each, branch.filter])
+const contentOf = ({
+  query,
+  branch,
+}: {
+  query: { table: unknown; output: string | null; columns: Column[] }
+  branch: Branch
+}): string => canonical([query.table, query.output, query.columns, branch.each, branch.filter])
 
 /**
  * A bucket of a stream is called after the tables in it: streams with the same content share it, whatever their names.

@@ -8,7 +8,11 @@ declare global {
   interface Window {
     scenarioToken(client: number): Promise<string>
     scenarioUpload(client: number, ops: UploadedOp[]): Promise<void>
-    openClient(client: number, options: Omit<ClientOptions, 'token' | 'upload'>, method: 'http' | 'web-socket'): Promise<void>
+    openClient(
+      client: number,
+      options: Omit<ClientOptions, 'token' | 'upload'>,
+      method: 'http' | 'web-socket',
+    ): Promise<void>
     callClient(client: number, method: keyof ScenarioClient, parameters: unknown[]): Promise<unknown>
   }
 }

@@ -28,5 +28,7 @@ export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
 /** Logs a line about what an operator has changed, or has tried to change. */
 export function logged(c: Context<OperatorContext>, action: string, details: Record<string, unknown> = {}): void {
   const from = c.req.header('cf-connecting-ip') ?? null
-  console.log(JSON.stringify({ event: 'operator', action, by: c.get('by'), from, at: new Date().toISOString(), ...details }))
+  console.log(
+    JSON.stringify({ event: 'operator', action, by: c.get('by'), from, at: new Date().toISOString(), ...details }),
+  )
 }

@@ -15,8 +15,11 @@ rollback.post('/', async (c) => {
   const dryRun = flag(c.req.query('dry_run'))
   const to = numberOf(c.req.query('to'))
   const asked = { dryRun, by: c.get('by'), ...(to !== undefined && { to }) }
-  const answer = await askReplicator(c.env, c.var.tenant, (replicator) => replicator.rollback({ v: MESSAGE_VERSION, ...asked }))
-  if (!dryRun) logged(c, 'rollback', { number: answer.config?.number ?? null, cancelled: answer.cancelled?.number ?? null })
+  const answer = await askReplicator(c.env, c.var.tenant, (replicator) =>
+    replicator.rollback({ v: MESSAGE_VERSION, ...asked }),
+  )
+  if (!dryRun)
+    logged(c, 'rollback', { number: answer.config?.number ?? null, cancelled: answer.cancelled?.number ?? null })
   return c.json({ data: answer }, dryRun ? 200 : 202)
 })
 

@@ -10,7 +10,9 @@ import { logged, type OperatorContext } from './operator.ts'
 export const syncConfig = new Hono<OperatorContext>()
 
 syncConfig.get('/', async (c) =>
-  c.json({ data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.configs({ v: MESSAGE_VERSION })) }),
+  c.json({
+    data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.configs({ v: MESSAGE_VERSION })),
+  }),
 )
 
 /**
@@ -22,7 +24,14 @@ syncConfig.put('/', async (c) => {
   const yaml = await textOf(c.req.raw)
   const ifMatch = c.req.header('if-match')?.replace(/^(?:W\/)?"(.*)"$/, '$1') ?? null
   const answer = await askReplicator(c.env, c.var.tenant, (replicator) =>
-    replicator.deploy({ v: MESSAGE_VERSION, yaml, dryRun, force: flag(c.req.query('force')), ifMatch, by: c.get('by') }),
+    replicator.deploy({
+      v: MESSAGE_VERSION,
+      yaml,
+      dryRun,
+      force: flag(c.req.query('force')),
+      ifMatch,
+      by: c.get('by'),
+    }),
   )
   if (!dryRun) logged(c, 'deploy', { number: answer.config?.number ?? null, plan: answer.difference.plan })
   return c.json({ data: answer }, dryRun ? 200 : 202)
@@ -32,14 +41,18 @@ syncConfig.put('/', async (c) => {
 syncConfig.post('/:number{[1-9][0-9]{0,8}}/withdraw', async (c) => {
   const number = Number(c.req.param('number'))
   const by = c.get('by')
-  const answer = await askReplicator(c.env, c.var.tenant, (replicator) => replicator.withdraw({ v: MESSAGE_VERSION, number, by }))
+  const answer = await askReplicator(c.env, c.var.tenant, (replicator) =>
+    replicator.withdraw({ v: MESSAGE_VERSION, number, by }),
+  )
   logged(c, 'withdraw', { number })
   return c.json({ data: answer })
 })
 
 /** Reads the body in pieces, so that an endless one does not fill memory. Throws PSYNC_S2001. */
 async function textOf(request: Request): Promise<string> {
-  const tooLarge = new RockpoolError('PSYNC_S2001', `a sync config has ${MAX_CONFIG_BYTES} bytes at most`, { status: 413 })
+  const tooLarge = new RockpoolError('PSYNC_S2001', `a sync config has ${MAX_CONFIG_BYTES} bytes at most`, {
+    status: 413,
+  })
   if (Number(request.headers.get('content-length') ?? 0) > MAX_CONFIG_BYTES) throw tooLarge
   const pieces: Uint8Array[] = []
   let bytes = 0

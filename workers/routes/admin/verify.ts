@@ -11,7 +11,9 @@ import { logged, type OperatorContext } from './operator.ts'
 export const verify = new Hono<OperatorContext>()
 
 verify.get('/', async (c) =>
-  c.json({ data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.verification({ v: MESSAGE_VERSION })) }),
+  c.json({
+    data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.verification({ v: MESSAGE_VERSION })),
+  }),
 )
 
 /** `?repair=1` also repairs differences. */
@@ -25,5 +27,7 @@ verify.post('/', async (c) => {
 })
 
 verify.delete('/', async (c) =>
-  c.json({ data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.cancelVerify({ v: MESSAGE_VERSION })) }),
+  c.json({
+    data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.cancelVerify({ v: MESSAGE_VERSION })),
+  }),
 )

@@ -7,7 +7,11 @@ interface Described {
   requestBody?: { content: Record<string, { schema: object }> }
   responses: Record<string, { content: Record<string, { schema: object }> }>
 }
-const document = openApi() as unknown as { openapi: string; paths: Record<string, Record<string, Described>>; components: object }
+const document = openApi() as unknown as {
+  openapi: string
+  paths: Record<string, Record<string, Described>>
+  components: object
+}
 const at = (method: string, path: string): Described => {
   const operation = document.paths[path]?.[method]
   if (!operation) throw new Error(`there is no ${method} ${path}`)
@@ -15,7 +19,9 @@ const at = (method: string, path: string): Described => {
 }
 
 test('the document has every operation once, and is plain JSON', () => {
-  const all = Object.entries(document.paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`))
+  const all = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => `${method} ${path}`),
+  )
   expect(all.sort()).toEqual(OPERATIONS.map(({ method, path }) => `${method} ${path}`).sort())
   expect(document.openapi).toBe('3.1.0')
   expect(JSON.parse(JSON.stringify(document))).toEqual(document)
@@ -37,5 +43,7 @@ test('bodies, parameters and answers are those that are validated', () => {
   expect(answer).toContain('"sourceVersion"')
   expect(at('get', '/admin/tenants').parameters.map(({ name }) => name)).toEqual(['after', 'limit'])
   expect(Object.keys(at('put', '/admin/sync-config').requestBody?.content ?? {})).toEqual(['application/yaml'])
-  expect(made.responses.default).toMatchObject({ content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } } })
+  expect(made.responses.default).toMatchObject({
+    content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
+  })
 })

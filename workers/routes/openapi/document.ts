@@ -14,11 +14,14 @@ export function openApi(): Json {
     info: {
       title: 'Rockpool: the admin API',
       version: '1',
-      description: 'Routes of a tenant are below its address: a host of its own, or /t/NAME. See docs/tenants.md and docs/operations.md.',
+      description:
+        'Routes of a tenant are below its address: a host of its own, or /t/NAME. See docs/tenants.md and docs/operations.md.',
     },
     paths,
     components: {
-      securitySchemes: { operator: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'docs/auth.md, operators' } },
+      securitySchemes: {
+        operator: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'docs/auth.md, operators' },
+      },
       schemas: { Error: schema(errorShape, 'output') },
     },
     security: [{ operator: [] }],
@@ -26,18 +29,35 @@ export function openApi(): Json {
 }
 
 function described({ method, path, of, summary, query, headers, body, yaml, answer, statuses }: Operation): Json {
-  const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => ({ name, in: 'path', required: true, schema: { type: 'string' } }))
+  const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => ({
+    name,
+    in: 'path',
+    required: true,
+    schema: { type: 'string' },
+  }))
   const admin = { name: ADMIN_HEADER, in: 'header', required: true, schema: { const: '1' } }
-  const well = Object.fromEntries(statuses.map((status) => [String(status), answered('Done', z.object({ data: answer }))]))
+  const well = Object.fromEntries(
+    statuses.map((status) => [String(status), answered('Done', z.object({ data: answer }))]),
+  )
   return {
     tags: [of],
     summary,
-    parameters: [...names, ...parameters(query, 'query'), ...parameters(headers, 'header'), ...(method === 'get' ? [] : [admin])],
-    ...(body && { requestBody: { required: true, content: { 'application/json': { schema: schema(body, 'input') } } } }),
+    parameters: [
+      ...names,
+      ...parameters(query, 'query'),
+      ...parameters(headers, 'header'),
+      ...(method === 'get' ? [] : [admin]),
+    ],
+    ...(body && {
+      requestBody: { required: true, content: { 'application/json': { schema: schema(body, 'input') } } },
+    }),
     ...(yaml && { requestBody: { required: true, content: { 'application/yaml': { schema: { type: 'string' } } } } }),
     responses: {
       ...well,
-      default: { description: 'Refused', content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } } },
+      default: {
+        description: 'Refused',
+        content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
+      },
     },
   }
 }
@@ -49,8 +69,16 @@ const answered = (description: string, type: z.ZodType): Json => ({
 
 function parameters(type: z.ZodObject | undefined, where: 'query' | 'header'): Json[] {
   if (type === undefined) return []
-  const { properties = {}, required = [] } = schema(type, 'input') as { properties?: Record<string, Json>; required?: string[] }
-  return Object.entries(properties).map(([name, each]) => ({ name, in: where, required: required.includes(name), schema: each }))
+  const { properties = {}, required = [] } = schema(type, 'input') as {
+    properties?: Record<string, Json>
+    required?: string[]
+  }
+  return Object.entries(properties).map(([name, each]) => ({
+    name,
+    in: where,
+    required: required.includes(name),
+    schema: each,
+  }))
 }
 
 /** The dialect is said once, by the version of OpenAPI. */

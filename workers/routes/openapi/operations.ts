@@ -35,7 +35,13 @@ const OF_DEPLOYMENT: readonly Omit<Operation, 'of'>[] = [
     answer: shapes.listShape,
     statuses: [200],
   },
-  { method: 'get', path: '/admin/tenants/{name}', summary: 'Returns a tenant', answer: shapes.tenantShape, statuses: [200] },
+  {
+    method: 'get',
+    path: '/admin/tenants/{name}',
+    summary: 'Returns a tenant',
+    answer: shapes.tenantShape,
+    statuses: [200],
+  },
   {
     method: 'put',
     path: '/admin/tenants/{name}',
@@ -97,7 +103,13 @@ const OF_DEPLOYMENT: readonly Omit<Operation, 'of'>[] = [
     answer: shapes.auditShape,
     statuses: [200],
   },
-  { method: 'get', path: '/admin/openapi.json', summary: 'Returns this document', answer: shapes.anyObject, statuses: [200] },
+  {
+    method: 'get',
+    path: '/admin/openapi.json',
+    summary: 'Returns this document',
+    answer: shapes.anyObject,
+    statuses: [200],
+  },
 ]
 
 const dryRun = yes('only says what would happen')
@@ -132,7 +144,12 @@ const OF_TENANT: readonly Omit<Operation, 'of' | 'answer'>[] = [
     body: shapes.noBody,
     statuses: [200, 202],
   },
-  { method: 'get', path: '/admin/status', summary: 'Examines the source and returns the whole status', statuses: [200] },
+  {
+    method: 'get',
+    path: '/admin/status',
+    summary: 'Examines the source and returns the whole status',
+    statuses: [200],
+  },
   { method: 'get', path: '/admin/verify', summary: 'Returns progress and results of the comparison', statuses: [200] },
   {
     method: 'post',

@@ -3,7 +3,13 @@ import { placementOf } from '../../../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askDirectory, storedTenants } from '../../../tenants/of-environment.ts'
-import { changed, newRecord, OWN_SECRET_NAMES, type TenantChange, type TenantRecord } from '../../../tenants/stored/record.ts'
+import {
+  changed,
+  newRecord,
+  OWN_SECRET_NAMES,
+  type TenantChange,
+  type TenantRecord,
+} from '../../../tenants/stored/record.ts'
 import { keyRing, open } from '../../../tenants/stored/seal.ts'
 import { tokenSettings } from '../../../tenants/tokens.ts'
 import { identitiesOf, refuseOperators } from '../../auth/identities.ts'
@@ -22,19 +28,33 @@ interface Asked {
  * nothing has changed since the record was read. Throws what is wrong with the settings, and ROCKPOOL_TENANT_CONFLICT.
  */
 export async function changeTenant(env: Environment, { name, change, ifMatch, reuse, by }: Asked): Promise<string> {
-  const before = ifMatch === 'absent' ? null : await askDirectory(env, (directory) => directory.record({ v: MESSAGE_VERSION, name }))
-  if (before !== null && before.kind !== 'record') throw new RockpoolError('ROCKPOOL_TENANT', `there is no tenant ${JSON.stringify(name)}`)
-  const stored = before === null ? newRecord(name, placementOf(env), new Date()) : (JSON.parse(before.record) as TenantRecord)
+  const before =
+    ifMatch === 'absent' ? null : await askDirectory(env, (directory) => directory.record({ v: MESSAGE_VERSION, name }))
+  if (before !== null && before.kind !== 'record')
+    throw new RockpoolError('ROCKPOOL_TENANT', `there is no tenant ${JSON.stringify(name)}`)
+  const stored =
+    before === null ? newRecord(name, placementOf(env), new Date()) : (JSON.parse(before.record) as TenantRecord)
   const after = changed(stored, change, new Date())
   const ring = keyRing(String(env.TENANT_KEYS ?? ''))
   const secrets = OWN_SECRET_NAMES.filter((field) => after.secrets.includes(field)).map((field) => {
     const kept = before?.sealed[field]
-    return [field, change.secrets[field] ?? (kept === undefined ? undefined : open(ring, { tenant: name, field }, kept))]
+    return [
+      field,
+      change.secrets[field] ?? (kept === undefined ? undefined : open(ring, { tenant: name, field }, kept)),
+    ]
   })
   const settings = tokenSettings({ ...after.settings, ...Object.fromEntries(secrets), JWKS_REJECT_IP_RANGES: 'local' })
   const identities = unprocessable(() => identitiesOf(settings))
   refuseOperators(identities, tokenSettings(env))
-  const asked = { v: MESSAGE_VERSION, name, change: JSON.stringify(change), ifMatch, reuse, identities: JSON.stringify(identities), by }
+  const asked = {
+    v: MESSAGE_VERSION,
+    name,
+    change: JSON.stringify(change),
+    ifMatch,
+    reuse,
+    identities: JSON.stringify(identities),
+    by,
+  }
   const { record } = await askDirectory(env, (directory) => directory.put(asked))
   storedTenants(env)?.changed(name)
   return record

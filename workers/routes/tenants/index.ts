@@ -77,7 +77,13 @@ tenants.put('/:name', async (c) => {
   if (c.req.header('if-none-match') !== '*')
     throw new RockpoolError('PSYNC_S2001', 'a tenant is made with If-None-Match: *, and changed by PATCH')
   const change = validated(changeBody, await readJson(c.req.raw, MAX_CHANGE_BYTES))
-  const asked = { name: c.req.param('name'), change, ifMatch: 'absent' as const, reuse: c.req.query('reuse_name') === '1', by: c.get('by') }
+  const asked = {
+    name: c.req.param('name'),
+    change,
+    ifMatch: 'absent' as const,
+    reuse: c.req.query('reuse_name') === '1',
+    by: c.get('by'),
+  }
   const record = await changeTenant(c.env, asked)
   wakeSoon(c, asked.name)
   return answerWith(c, record, 201)
@@ -100,7 +106,11 @@ tenants.patch('/:name', async (c) => {
 tenants.post('/:name/:verb{suspend|resume}', async (c) => {
   validated(noBody, await readJson(c.req.raw, MAX_CHANGE_BYTES))
   const ifMatch = c.req.header('if-match') === undefined ? null : versionOf(c)
-  return stateAnswer(c, { name: c.req.param('name'), state: c.req.param('verb') === 'suspend' ? 'suspended' : 'active', ifMatch })
+  return stateAnswer(c, {
+    name: c.req.param('name'),
+    state: c.req.param('verb') === 'suspend' ? 'suspended' : 'active',
+    ifMatch,
+  })
 })
 
 /**
@@ -125,7 +135,9 @@ export const rekey = new Hono<DeploymentContext>()
 rekey.use(operator)
 rekey.post('/', async (c) => {
   const { after } = validated(rekeyBody, await readJson(c.req.raw, MAX_CHANGE_BYTES))
-  return c.json({ data: await askDirectory(c.env, (directory) => directory.rekey({ v: MESSAGE_VERSION, after, by: c.get('by') })) })
+  return c.json({
+    data: await askDirectory(c.env, (directory) => directory.rekey({ v: MESSAGE_VERSION, after, by: c.get('by') })),
+  })
 })
 
 /** `/admin/audit`: what was done to tenants, newest first. */
@@ -182,7 +194,12 @@ openapi.get('/', async (c, next) => {
   return c.res
 })
 
-function answerWith(c: Context<DeploymentContext>, record: string, status: 200 | 201 | 202 = 200, job: TenantJob | null = null): Response {
+function answerWith(
+  c: Context<DeploymentContext>,
+  record: string,
+  status: 200 | 201 | 202 = 200,
+  job: TenantJob | null = null,
+): Response {
   const data: { version: number } = JSON.parse(record)
   c.header('etag', `"${data.version}"`)
   return c.json({ data: { ...data, job } }, status)

@@ -19,14 +19,21 @@ export const auditQuery = z.object({
   before: z.coerce.number().int().min(1).optional().describe('the number before which the page begins'),
   limit,
 })
-export const createQuery = z.object({ reuse_name: z.string().optional().describe('1: also a name that was deleted less than 30 days ago') })
+export const createQuery = z.object({
+  reuse_name: z.string().optional().describe('1: also a name that was deleted less than 30 days ago'),
+})
 
 export const changeBody = tenantChange
 export const noBody = z.strictObject({})
 export const deleteBody = z.strictObject({
-  keepSource: z.boolean().default(false).describe('slot and publication stay, for a database that cannot be reached any more'),
+  keepSource: z
+    .boolean()
+    .default(false)
+    .describe('slot and publication stay, for a database that cannot be reached any more'),
 })
-export const rekeyBody = z.strictObject({ after: z.string().max(NAME_LENGTH).default('').describe('`next` of the answer before') })
+export const rekeyBody = z.strictObject({
+  after: z.string().max(NAME_LENGTH).default('').describe('`next` of the answer before'),
+})
 
 const state = z.enum(['active', 'suspended', 'deleting'])
 const time = z.iso.datetime()
@@ -54,7 +61,9 @@ export const tenantShape = z.strictObject({
   secrets: z.array(z.enum(OWN_SECRET_NAMES)).describe('the secrets that are stored; their values are never shown'),
   hosts: z.array(z.string()),
   tenantClaim: z.string().nullable(),
-  place: z.strictObject({ location: z.enum(LOCATIONS).nullable(), jurisdiction: z.enum(JURISDICTIONS).nullable() }).optional(),
+  place: z
+    .strictObject({ location: z.enum(LOCATIONS).nullable(), jurisdiction: z.enum(JURISDICTIONS).nullable() })
+    .optional(),
   job: jobShape.nullable(),
 })
 
@@ -62,12 +71,23 @@ export const listShape = z.strictObject({
   tenants: z.array(z.strictObject({ name: z.string(), version: z.int(), state, hosts: z.array(z.string()) })),
   next: z.string().nullable().describe('`after` of the next page; null: this is the last one'),
 })
-export const rekeyShape = z.strictObject({ rekeyed: z.int(), next: z.string().nullable().describe('where to go on; null: all are done') })
+export const rekeyShape = z.strictObject({
+  rekeyed: z.int(),
+  next: z.string().nullable().describe('where to go on; null: all are done'),
+})
 export const auditShape = z.strictObject({
-  entries: z.array(z.strictObject({ number: z.int(), at: time, by: z.string(), action: z.string(), tenant: z.string() })),
+  entries: z.array(
+    z.strictObject({ number: z.int(), at: time, by: z.string(), action: z.string(), tenant: z.string() }),
+  ),
 })
 /** The answers of routes of one tenant are described in docs/operations.md. */
 export const anyObject = z.looseObject({})
 export const errorShape = z.strictObject({
-  error: z.strictObject({ name: z.string(), code: z.string(), status: z.int(), description: z.string(), details: z.unknown().optional() }),
+  error: z.strictObject({
+    name: z.string(),
+    code: z.string(),
+    status: z.int(),
+    description: z.string(),
+    details: z.unknown().optional(),
+  }),
 })

@@ -26,7 +26,8 @@ export function compressorFor({ headers, cf }: Asked): Compressor | null {
  * the first of those that come together, and drops the others without an error; nothing is known of others (2026-11).
  * Chromium sends `Sec-CH-UA` wherever it accepts zstd, over HTTPS.
  */
-const readsFrames = (headers: Headers): boolean => headers.has('sec-ch-ua') || /\bFirefox\/\d/.test(headers.get('user-agent') ?? '')
+const readsFrames = (headers: Headers): boolean =>
+  headers.has('sec-ch-ua') || /\bFirefox\/\d/.test(headers.get('user-agent') ?? '')
 
 /** Returns the encodings whose weight is not 0. */
 function* parse(accept: string): Iterable<string> {

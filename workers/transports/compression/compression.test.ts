@@ -31,7 +31,8 @@ const text = (bytes: number): Buffer => {
   for (let n = 0; rows.length < bytes; n++) rows += row(n)
   return Buffer.from(rows.slice(0, bytes))
 }
-const noise = (bytes: number): Buffer => Buffer.from(Uint8Array.from({ length: bytes }, (_, n) => (n * n * 31 + (n >> 3) * 7) % 256))
+const noise = (bytes: number): Buffer =>
+  Buffer.from(Uint8Array.from({ length: bytes }, (_, n) => (n * n * 31 + (n >> 3) * 7) % 256))
 
 describe.each(kinds)('%s', (_, compressor, decompress) => {
   test('parts of every size are one body, with what makes it a whole one at its end', () => {
@@ -111,7 +112,8 @@ test.each([
   ['gzip;q=0, zstd; q = 0.000', null],
   ['gzip;q=x', null],
 ])('Accept-Encoding %s of a browser: %s', (accept, encoding) => {
-  for (const browser of [chromium, firefox]) expect(compressorFor(asked(accept, browser))?.encoding ?? null).toBe(encoding)
+  for (const browser of [chromium, firefox])
+    expect(compressorFor(asked(accept, browser))?.encoding ?? null).toBe(encoding)
 })
 
 test('zstd is only for clients that are known to read every frame of it', () => {

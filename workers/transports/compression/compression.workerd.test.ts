@@ -12,13 +12,25 @@ const noisy = (n: number): number => (noise[n % noise.length] ?? 0) ^ (n >> 16)
 const contents: [string, (n: number) => number][] = [
   ['rows', (n) => 'id":"0123456789abcdef","title":"'.charCodeAt((n + (n >> 9) * 7) % 32)],
   ['noise', noisy],
-  ['noise as text', (n) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'.charCodeAt(noisy(n) % 64)],
+  [
+    'noise as text',
+    (n) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'.charCodeAt(noisy(n) % 64),
+  ],
   ['zeros', () => 0],
 ]
 
 test.each(contents)('lines of every size can be compressed when they are %s', (_, byte) => {
   const bytes = Uint8Array.from({ length: 2 * FRAME_BYTES + 1 }, (_value, n) => byte(n))
-  for (const size of [1, 1_000, CERTAIN_BYTES, CERTAIN_BYTES + 1, 65_536, FRAME_BYTES - 1, FRAME_BYTES, 2 * FRAME_BYTES + 1]) {
+  for (const size of [
+    1,
+    1_000,
+    CERTAIN_BYTES,
+    CERTAIN_BYTES + 1,
+    65_536,
+    FRAME_BYTES - 1,
+    FRAME_BYTES,
+    2 * FRAME_BYTES + 1,
+  ]) {
     const compressed = new Zstd().ops(bytes.subarray(0, size))
     expect(compressed.length).toBeLessThan(size + 200)
     expect(unframed(compressed)).toBe(size)

@@ -29,8 +29,10 @@ export class Assembly {
    */
   add(fragment: Payload & Pick<Frame, 'flags'>): Payload | null {
     this.#length += fragment.data.length + (fragment.metadata?.length ?? 0)
-    if (++this.#fragments > MAX_FRAGMENTS) throw new RockpoolError('PSYNC_S2001', `a request has more than ${MAX_FRAGMENTS} fragments`)
-    if (this.#length > MAX_BODY_BYTES) throw new RockpoolError('PSYNC_S2001', `a request is larger than ${MAX_BODY_BYTES} bytes`)
+    if (++this.#fragments > MAX_FRAGMENTS)
+      throw new RockpoolError('PSYNC_S2001', `a request has more than ${MAX_FRAGMENTS} fragments`)
+    if (this.#length > MAX_BODY_BYTES)
+      throw new RockpoolError('PSYNC_S2001', `a request is larger than ${MAX_BODY_BYTES} bytes`)
     if (fragment.metadata) {
       this.#hasMetadata = true
       this.#metadata.push(fragment.metadata)

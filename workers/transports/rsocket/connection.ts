@@ -80,7 +80,10 @@ export class RSocketConnection implements SocketProtocol {
       }
       this.#waitingBytes += data.byteLength
       if (!this.#accepted && this.#waitingBytes > MAX_BODY_BYTES) {
-        throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_BODY_BYTES} bytes before the token is verified`)
+        throw new RockpoolError(
+          'ROCKPOOL_CLIENT_FRAME',
+          `more than ${MAX_BODY_BYTES} bytes before the token is verified`,
+        )
       }
       this.#frame(decodeFrame(new Uint8Array(data)))
     } catch (error) {
@@ -98,18 +101,23 @@ export class RSocketConnection implements SocketProtocol {
 
   #frame(frame: Frame): void {
     if (!this.#setup) {
-      if (frame.type !== 'setup' || frame.streamId !== 0) throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the first frame must be SETUP')
+      if (frame.type !== 'setup' || frame.streamId !== 0)
+        throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the first frame must be SETUP')
       this.#begin(frame)
     } else if (frame.type === 'keepalive') this.#keepalive(frame)
     else if (this.#waiting) {
       if (this.#waiting.push(frame) > MAX_EARLY_FRAMES) {
-        throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_EARLY_FRAMES} frames before the token is verified`)
+        throw new RockpoolError(
+          'ROCKPOOL_CLIENT_FRAME',
+          `more than ${MAX_EARLY_FRAMES} frames before the token is verified`,
+        )
       }
     } else this.#process(frame)
   }
 
   #begin(setup: Setup): void {
-    if (setup.lifetimeMs === 0) throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the lifetime of a connection cannot be 0')
+    if (setup.lifetimeMs === 0)
+      throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the lifetime of a connection cannot be 0')
     this.#setup = setup
     this.#waiting = []
     this.#alive()
@@ -126,7 +134,8 @@ export class RSocketConnection implements SocketProtocol {
         }
         this.#lingerWhenIdle()
       },
-      (error: unknown) => this.#fail(error instanceof UnsupportedVersion ? ErrorCode.UNSUPPORTED_SETUP : ErrorCode.REJECTED_SETUP, error),
+      (error: unknown) =>
+        this.#fail(error instanceof UnsupportedVersion ? ErrorCode.UNSUPPORTED_SETUP : ErrorCode.REJECTED_SETUP, error),
     )
   }
 
@@ -138,7 +147,8 @@ export class RSocketConnection implements SocketProtocol {
     const readData = payloadReader(setup.dataMime)
     if (!setup.metadata) throw new RockpoolError('PSYNC_S2106', 'SETUP carries no metadata, and so no token')
     const metadata = setupMetadata.safeParse(readMetadata(setup.metadata))
-    if (!metadata.success) throw new RockpoolError('PSYNC_S2106', 'the metadata of SETUP must be {"token": "Token <jwt>"}')
+    if (!metadata.success)
+      throw new RockpoolError('PSYNC_S2106', 'the metadata of SETUP must be {"token": "Token <jwt>"}')
     const { token } = metadata.data
     const caller = await guarded(this.#env, this.#address, async (refresh) =>
       verifyToken(tokenOfHeader(token), await rulesOf(this.#env, this.#tenant), { refresh }),
@@ -170,21 +180,31 @@ export class RSocketConnection implements SocketProtocol {
         return this.#keepalive(frame)
       case 'other':
         if (frame.flags & Flag.IGNORE) return
-        if (frame.streamId === 0) throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `frames of type ${frame.number} are not understood`)
-        this.#refuse(frame.streamId, ErrorCode.REJECTED, new RockpoolError('PSYNC_S2002', 'only REQUEST_STREAM is answered'))
+        if (frame.streamId === 0)
+          throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `frames of type ${frame.number} are not understood`)
+        this.#refuse(
+          frame.streamId,
+          ErrorCode.REJECTED,
+          new RockpoolError('PSYNC_S2002', 'only REQUEST_STREAM is answered'),
+        )
     }
   }
 
   #requestStream(frame: RequestFrame): void {
     const { streamId } = frame
-    if (streamId % 2 === 0) throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `${streamId} cannot be the id of a client's stream`)
+    if (streamId % 2 === 0)
+      throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `${streamId} cannot be the id of a client's stream`)
     if (this.#streams.has(streamId) || this.#assemblies.has(streamId)) {
       throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `stream ${streamId} is in use`)
     }
     if (frame.initialN === 0) {
       this.#refuse(streamId, ErrorCode.INVALID, new RockpoolError('PSYNC_S2001', 'the initial request-n cannot be 0'))
     } else if (this.#streams.size + this.#assemblies.size >= MAX_STREAMS) {
-      this.#refuse(streamId, ErrorCode.REJECTED, new RockpoolError('PSYNC_S2001', `more than ${MAX_STREAMS} streams at a time`))
+      this.#refuse(
+        streamId,
+        ErrorCode.REJECTED,
+        new RockpoolError('PSYNC_S2001', `more than ${MAX_STREAMS} streams at a time`),
+      )
     } else {
       if (this.#linger) clearTimeout(this.#linger)
       this.#linger = null
@@ -202,7 +222,8 @@ export class RSocketConnection implements SocketProtocol {
       if (!payload) return
       this.#forget(streamId)
       const metadata = requestMetadata.safeParse(payload.metadata && accepted.readMetadata(payload.metadata))
-      if (!metadata.success) throw new RockpoolError('PSYNC_S2001', `the metadata of a request must be {"path": "${PATH}"}`)
+      if (!metadata.success)
+        throw new RockpoolError('PSYNC_S2001', `the metadata of a request must be {"path": "${PATH}"}`)
       if (metadata.data.path !== PATH) throw new RockpoolError('PSYNC_S2002', `there is no ${metadata.data.path}`)
       const { subscriptions } = this.#tenant.streams
       const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data), subscriptions)
@@ -234,7 +255,10 @@ export class RSocketConnection implements SocketProtocol {
   #answer(frame: Uint8Array): void {
     if (this.#closed) return
     if (this.#answers.bytes + frame.length > MAX_UNREAD_ANSWER_BYTES) {
-      const error = new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_UNREAD_ANSWER_BYTES} bytes of answers are not read`)
+      const error = new RockpoolError(
+        'ROCKPOOL_CLIENT_FRAME',
+        `more than ${MAX_UNREAD_ANSWER_BYTES} bytes of answers are not read`,
+      )
       return this.#fail(ErrorCode.CONNECTION_ERROR, error)
     }
     this.#answers.sent(this.#output.count(frame.length), frame.length)
@@ -291,7 +315,8 @@ export class RSocketConnection implements SocketProtocol {
   #alive(): void {
     if (this.#lifetime) clearTimeout(this.#lifetime)
     const ms = Math.min(this.#setup?.lifetimeMs ?? 0, MAX_LIFETIME_SECONDS * 1_000)
-    const dead = () => this.#fail(ErrorCode.CONNECTION_ERROR, new RockpoolError('PSYNC_S2003', `no KEEPALIVE came for ${ms} ms`))
+    const dead = () =>
+      this.#fail(ErrorCode.CONNECTION_ERROR, new RockpoolError('PSYNC_S2003', `no KEEPALIVE came for ${ms} ms`))
     this.#lifetime = setTimeout(dead, ms)
   }
 
@@ -340,4 +365,5 @@ class UnsupportedVersion extends RockpoolError {
 
 const text = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-const sameBytes = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i])
+const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, i) => byte === b[i])

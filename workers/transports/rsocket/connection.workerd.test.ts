@@ -15,7 +15,10 @@ import { tenantOf } from '../../../test/support/tenant.ts'
 
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const signer = secretSigner('HS256', secret, 'app')
-const environment = { JWT_SECRET: Buffer.from(secret).toString('base64url'), JWT_AUDIENCE: 'app' } as unknown as Environment
+const environment = {
+  JWT_SECRET: Buffer.from(secret).toString('base64url'),
+  JWT_AUDIENCE: 'app',
+} as unknown as Environment
 
 beforeEach(() => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
 afterEach(() => vi.useRealTimers())
@@ -96,7 +99,9 @@ describe('fragments', () => {
     for (let n = 1; n < MAX_FRAGMENTS; n++) client.send(3, FrameType.PAYLOAD, Flag.FOLLOWS)
     expect(client.frames).toEqual([])
     client.send(3, FrameType.PAYLOAD, Flag.FOLLOWS)
-    expect(client.errors).toEqual([{ streamId: 3, code: 0x201, message: '[PSYNC_S2001] a request has more than 64 fragments' }])
+    expect(client.errors).toEqual([
+      { streamId: 3, code: 0x201, message: '[PSYNC_S2001] a request has more than 64 fragments' },
+    ])
     // What comes of it afterwards is nobody's.
     for (let n = 0; n < 1_000; n++) client.send(3, FrameType.PAYLOAD, Flag.FOLLOWS)
     expect([client.errors.length, client.closed]).toEqual([1, false])
@@ -108,7 +113,9 @@ describe('fragments', () => {
     vi.advanceTimersByTime(FRAGMENTS_SECONDS * 1_000 - 1)
     expect(client.frames).toEqual([])
     vi.advanceTimersByTime(1)
-    expect(client.errors).toEqual([{ streamId: 3, code: 0x201, message: '[PSYNC_S2001] a request was not complete after 10 seconds' }])
+    expect(client.errors).toEqual([
+      { streamId: 3, code: 0x201, message: '[PSYNC_S2001] a request was not complete after 10 seconds' },
+    ])
     // The connection has no stream any more, so it does not stay.
     vi.advanceTimersByTime(5_000)
     expect(client.closed).toBe(true)
@@ -185,5 +192,7 @@ test.each(['constructor', '__proto__', 'toString'])('%s is no MIME type', async 
     uint(3, 2),
     Buffer.from('{}'),
   )
-  await vi.waitFor(() => expect(client.errors).toEqual([{ streamId: 0, code: 3, message: expect.stringContaining('[PSYNC_S2004]') }]))
+  await vi.waitFor(() =>
+    expect(client.errors).toEqual([{ streamId: 0, code: 3, message: expect.stringContaining('[PSYNC_S2004]') }]),
+  )
 })

@@ -1,5 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { completeFrame, decodeFrame, ErrorCode, errorFrame, Flag, FrameError, keepaliveFrame, nextFrame } from './frames.ts'
+import {
+  completeFrame,
+  decodeFrame,
+  ErrorCode,
+  errorFrame,
+  Flag,
+  FrameError,
+  keepaliveFrame,
+  nextFrame,
+} from './frames.ts'
 
 const hex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text.replace(/\s/g, ''), 'hex'))
 const ascii = (text: string): string => Buffer.from(text).toString('hex')
@@ -31,7 +40,9 @@ describe('decoding, with frames as SDKs send them', () => {
   })
 
   test('SETUP with a resume token, without metadata and with data', () => {
-    const frame = decodeFrame(hex(`00000000 0480 0001 0000 00000001 00000002 0003 aabbcc ${JSON_MIME} ${JSON_MIME} 7b7d`))
+    const frame = decodeFrame(
+      hex(`00000000 0480 0001 0000 00000001 00000002 0003 aabbcc ${JSON_MIME} ${JSON_MIME} 7b7d`),
+    )
     expect(frame).toMatchObject({ type: 'setup', flags: Flag.RESUME, metadata: null, metadataMime: 'application/json' })
     if (frame.type === 'setup') expect(utf8(frame.data)).toBe('{}')
   })
@@ -44,8 +55,15 @@ describe('decoding, with frames as SDKs send them', () => {
     expect([utf8(request.metadata), utf8(request.data)]).toEqual([metadata, '{"buckets":[]}'])
     expect(decodeFrame(hex('00000001 2000 00000001'))).toEqual({ type: 'request-n', streamId: 1, flags: 0, n: 1 })
     expect(decodeFrame(hex('00000001 2400'))).toEqual({ type: 'cancel', streamId: 1, flags: 0 })
-    expect(decodeFrame(hex('00000000 0c80 0000000000000000'))).toMatchObject({ type: 'keepalive', flags: Flag.RESPOND, position: 0n })
-    expect(decodeFrame(hex('00000000 0c00 ffffffffffffffff 0102'))).toMatchObject({ position: 0xffffffffffffffffn, data: hex('0102') })
+    expect(decodeFrame(hex('00000000 0c80 0000000000000000'))).toMatchObject({
+      type: 'keepalive',
+      flags: Flag.RESPOND,
+      position: 0n,
+    })
+    expect(decodeFrame(hex('00000000 0c00 ffffffffffffffff 0102'))).toMatchObject({
+      position: 0xffffffffffffffffn,
+      data: hex('0102'),
+    })
   })
 
   test('PAYLOAD: metadata and data, data alone, an empty metadata, fragments', () => {
@@ -57,7 +75,10 @@ describe('decoding, with frames as SDKs send them', () => {
       data: hex('cc'),
     })
     expect(decodeFrame(hex('00000003 2820 cc'))).toMatchObject({ metadata: null, data: hex('cc') })
-    expect(decodeFrame(hex('00000003 2900 000000'))).toMatchObject({ metadata: new Uint8Array(0), data: new Uint8Array(0) })
+    expect(decodeFrame(hex('00000003 2900 000000'))).toMatchObject({
+      metadata: new Uint8Array(0),
+      data: new Uint8Array(0),
+    })
     expect(decodeFrame(hex('00000003 28a0 cc'))).toMatchObject({ flags: Flag.FOLLOWS | Flag.NEXT })
   })
 
@@ -98,7 +119,9 @@ describe('decoding, with frames as SDKs send them', () => {
 test('frames are written to the byte, and read again as what they were', () => {
   expect(toHex(nextFrame(1, hex('0500000000')))).toBe('0000000128200500000000')
   expect(toHex(completeFrame(1))).toBe('000000012840')
-  expect(toHex(errorFrame(0, ErrorCode.REJECTED_SETUP, '[PSYNC_S2103] ü'))).toBe(`000000002c0000000003${ascii('[PSYNC_S2103] ü')}`)
+  expect(toHex(errorFrame(0, ErrorCode.REJECTED_SETUP, '[PSYNC_S2103] ü'))).toBe(
+    `000000002c0000000003${ascii('[PSYNC_S2103] ü')}`,
+  )
   expect(toHex(keepaliveFrame(hex('0a0b'), false))).toBe('000000000c0000000000000000000a0b')
   expect(toHex(keepaliveFrame(new Uint8Array(0), true))).toBe('000000000c800000000000000000')
   expect(decodeFrame(errorFrame(5, ErrorCode.APPLICATION_ERROR, 'no'))).toEqual({
@@ -108,5 +131,9 @@ test('frames are written to the byte, and read again as what they were', () => {
     code: 0x201,
     message: 'no',
   })
-  expect(decodeFrame(nextFrame(0x7fffffff, hex('aa')))).toMatchObject({ type: 'payload', streamId: 0x7fffffff, flags: Flag.NEXT })
+  expect(decodeFrame(nextFrame(0x7fffffff, hex('aa')))).toMatchObject({
+    type: 'payload',
+    streamId: 0x7fffffff,
+    flags: Flag.NEXT,
+  })
 })

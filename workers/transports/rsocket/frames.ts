@@ -119,7 +119,16 @@ function setup(reader: Reader, flags: number) {
   if (flags & Flag.RESUME) reader.take(reader.uint16())
   const metadataMime = utf8(reader.take(reader.uint8()))
   const dataMime = utf8(reader.take(reader.uint8()))
-  return { type: 'setup' as const, major, minor, keepaliveMs, lifetimeMs, metadataMime, dataMime, ...payload(reader, flags) }
+  return {
+    type: 'setup' as const,
+    major,
+    minor,
+    keepaliveMs,
+    lifetimeMs,
+    metadataMime,
+    dataMime,
+    ...payload(reader, flags),
+  }
 }
 
 function payload(reader: Reader, flags: number): Payload {
@@ -203,7 +212,8 @@ export function nextFrame(streamId: number, data: Uint8Array): Uint8Array {
 }
 
 /** Returns the frame that ends a stream without an error. */
-export const completeFrame = (streamId: number): Uint8Array => frame(streamId, FrameType.PAYLOAD, Flag.COMPLETE, 0).bytes
+export const completeFrame = (streamId: number): Uint8Array =>
+  frame(streamId, FrameType.PAYLOAD, Flag.COMPLETE, 0).bytes
 
 export function errorFrame(streamId: number, code: number, message: string): Uint8Array {
   const text = encoder.encode(message)

@@ -6,7 +6,10 @@ export type PayloadReader = (bytes: Uint8Array) => unknown
 
 /** A Map, because an object has inherited members such as `constructor`. */
 const readers = new Map<string, PayloadReader>([
-  ['application/json', (bytes) => JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes))],
+  [
+    'application/json',
+    (bytes) => JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes)),
+  ],
   ['application/bson', (bytes) => deserialize(bytes, { promoteBuffers: true })],
 ])
 
@@ -14,7 +17,10 @@ const readers = new Map<string, PayloadReader>([
 export function payloadReader(mime: string): PayloadReader {
   const reader = readers.get(mime.trim().toLowerCase())
   if (!reader)
-    throw new RockpoolError('PSYNC_S2004', `the MIME type must be application/json or application/bson, not ${mime.slice(0, 100)}`)
+    throw new RockpoolError(
+      'PSYNC_S2004',
+      `the MIME type must be application/json or application/bson, not ${mime.slice(0, 100)}`,
+    )
   return (bytes) => {
     try {
       return reader(bytes)

@@ -38,7 +38,11 @@ const bucket = (ops: readonly WireOp[], more: Partial<BucketEntry> = {}): Bucket
 })
 
 /** Announces these ops and brings them. */
-function bring(socket: ServerSocket, ops: WireOp[], more: { checkpoint?: object; bucket?: Partial<BucketEntry> } = {}): void {
+function bring(
+  socket: ServerSocket,
+  ops: WireOp[],
+  more: { checkpoint?: object; bucket?: Partial<BucketEntry> } = {},
+): void {
   const last_op_id = String(ops.at(-1)?.op_id ?? 0)
   socket.send({
     checkpoint: {
@@ -165,7 +169,9 @@ test('a rejected write is rolled back, told, and can be sent again', async () =>
     body.includes('"bad"')
       ? {
           body: JSON.stringify({
-            verdicts: [{ id: JSON.parse(body).transactions[0].id, result: 'rejected', code: 'not_allowed', message: 'no' }],
+            verdicts: [
+              { id: JSON.parse(body).transactions[0].id, result: 'rejected', code: 'not_allowed', message: 'no' },
+            ],
           }),
         }
       : { body: acceptAll(body) }

@@ -23,7 +23,13 @@ import { otherUser, User } from '../user.ts'
 import { Wake } from '../wake.ts'
 import { FateWatch, type WrittenPromises } from './fate-watch.ts'
 import { bindable, localWrite, type LocalTransaction } from './local-write.ts'
-import { StatusBoard, type ConnectionStatus, type DatabaseStatus, type QueueCounts, type StorageStatus } from './status.ts'
+import {
+  StatusBoard,
+  type ConnectionStatus,
+  type DatabaseStatus,
+  type QueueCounts,
+  type StorageStatus,
+} from './status.ts'
 import type { StoredOp } from '../store/ops.ts'
 
 // A local database that is kept in step, over the storage in `core/store/`: the same in a worker and in Node. It only
@@ -107,7 +113,10 @@ export class LocalDatabase {
     openLayout(db)
     this.tables = applySchema(db, options.schema)
     options.prepare?.(this.tables)
-    this.#user = new User({ get: () => textOrNull(get(db, 'user')), put: (user) => put(db, 'user', user) }, options.user)
+    this.#user = new User(
+      { get: () => textOrNull(get(db, 'user')), put: (user) => put(db, 'user', user) },
+      options.user,
+    )
     this.#fates = new FateWatch(db)
     this.#board = new StatusBoard(
       options.kind,
@@ -125,7 +134,11 @@ export class LocalDatabase {
     this.#tokens = new Tokens({ identify: () => options.identify(), accept: (subject) => this.#accept(subject) })
     this.#downloading = this.#newDownloading()
     this.#sender = this.#newSender()
-    this.#use = new StreamUse({ db, turn: (work) => this.#exclusive(work), changed: () => this.#downloading.reconnect() })
+    this.#use = new StreamUse({
+      db,
+      turn: (work) => this.#exclusive(work),
+      changed: () => this.#downloading.reconnect(),
+    })
     this.#board.setStorage({ kind: options.kind, state: 'ok' })
     this.#board.setConnection({ state: 'offline' })
     this.#recount()
@@ -148,7 +161,10 @@ export class LocalDatabase {
       const statement = this.#readable(sql)
       if (!statement.isReadOnly) throw new ProblemError('statement', 'a query only reads')
       return {
-        rows: timeout === undefined ? statement.all(bindable(params)) : this.#briefly(timeout, () => statement.all(bindable(params))),
+        rows:
+          timeout === undefined
+            ? statement.all(bindable(params))
+            : this.#briefly(timeout, () => statement.all(bindable(params))),
         statement,
       }
     })
@@ -160,7 +176,9 @@ export class LocalDatabase {
     try {
       return work()
     } catch (error) {
-      throw sqliteCode(error) === SQLITE_INTERRUPT ? new ProblemError('timeout', 'the query took too long', { cause: error }) : error
+      throw sqliteCode(error) === SQLITE_INTERRUPT
+        ? new ProblemError('timeout', 'the query took too long', { cause: error })
+        : error
     } finally {
       this.#db.interruptWhen(null)
     }
@@ -245,7 +263,10 @@ export class LocalDatabase {
     // Somebody has connected anew or disconnected meanwhile.
     if (online.signal.aborted) return
     if (this.#user.foreign) return this.#board.setConnection({ state: 'needs-auth', error: problemOf(otherUser()) })
-    this.#running = Promise.all([this.#downloading.run(online.signal), this.#with.post === null ? null : this.#sender.run(online.signal)])
+    this.#running = Promise.all([
+      this.#downloading.run(online.signal),
+      this.#with.post === null ? null : this.#sender.run(online.signal),
+    ])
   }
 
   async disconnect(): Promise<void> {
@@ -268,7 +289,9 @@ export class LocalDatabase {
     const offs = [this.on('status', look), this.on('streams', () => look(this.status))]
     const stop = (): void => over.reject(signal?.reason)
     const timer =
-      timeout === undefined ? undefined : setTimeout(() => over.reject(new ProblemError('timeout', 'it took too long')), timeout)
+      timeout === undefined
+        ? undefined
+        : setTimeout(() => over.reject(new ProblemError('timeout', 'it took too long')), timeout)
     signal?.addEventListener('abort', stop)
     if (signal?.aborted) stop()
     look(this.status)
@@ -397,7 +420,11 @@ export class LocalDatabase {
       include_checksum: true,
       streams: {
         include_defaults: true,
-        subscriptions: own.map(({ name, parameters, priority }) => ({ stream: name, parameters, override_priority: priority })),
+        subscriptions: own.map(({ name, parameters, priority }) => ({
+          stream: name,
+          parameters,
+          override_priority: priority,
+        })),
       },
     }
     return { request, line: (line) => lines.line(line) }
@@ -406,7 +433,10 @@ export class LocalDatabase {
   async #again<T>(work: () => T): Promise<T> {
     return this.#exclusive(() => {
       this.#user.check()
-      const [result, changed] = this.#db.transaction((): [T, Set<string>] => [work(), deriveRows(this.#db, this.tables)])
+      const [result, changed] = this.#db.transaction((): [T, Set<string>] => [
+        work(),
+        deriveRows(this.#db, this.tables),
+      ])
       this.#changed(changed)
       this.#sender.want()
       return result
@@ -477,7 +507,12 @@ export class LocalDatabase {
       )
       .all()
     const [pending, unconfirmed, failed, oldest] = row ?? []
-    const counts: QueueCounts = { pending: Number(pending), unconfirmed: Number(unconfirmed), failed: Number(failed), oldestUnsentAt: null }
+    const counts: QueueCounts = {
+      pending: Number(pending),
+      unconfirmed: Number(unconfirmed),
+      failed: Number(failed),
+      oldestUnsentAt: null,
+    }
     this.#board.setCounts({ ...counts, oldestUnsentAt: typeof oldest === 'number' ? oldest : null })
     const synced = get(this.#db, 'last_synced_at')
     this.#board.setSynced(typeof synced === 'number' ? synced : null)

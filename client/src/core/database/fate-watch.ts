@@ -5,7 +5,8 @@ import { fateOf, type Fate } from '../store/fates.ts'
 // says the same.
 
 /** `unknown`: no write of this id is known, or it is forgotten. */
-export type Verdict = { result: 'accepted' } | { result: 'rejected'; code: string; message: string } | { result: 'unknown' }
+export type Verdict =
+  { result: 'accepted' } | { result: 'rejected'; code: string; message: string } | { result: 'unknown' }
 
 export interface WrittenPromises {
   /** Resolves with the server's decision, and never rejects. */
@@ -33,7 +34,12 @@ export class FateWatch {
     if (known) return known
     const accepted = Promise.withResolvers<Verdict>()
     const confirmed = Promise.withResolvers<Verdict>()
-    const watched = { accepted: accepted.promise, confirmed: confirmed.promise, accept: accepted.resolve, confirm: confirmed.resolve }
+    const watched = {
+      accepted: accepted.promise,
+      confirmed: confirmed.promise,
+      accept: accepted.resolve,
+      confirm: confirmed.resolve,
+    }
     this.#open.set(id, watched)
     this.#look(id, watched)
     return watched

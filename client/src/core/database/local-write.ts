@@ -14,7 +14,10 @@ export interface LocalTransaction {
   /** Runs one statement; `changes` counts its rows. */
   execute(sql: string, params?: readonly SqlParam[]): Promise<{ changes: number }>
   /** Reads, and sees what this transaction wrote. The rows are arrays in the order of the columns. */
-  query(sql: string, params?: readonly SqlParam[]): Promise<{ rows: SqlValue[][]; statement: ReturnType<Sqlite['prepareForApplication']> }>
+  query(
+    sql: string,
+    params?: readonly SqlParam[],
+  ): Promise<{ rows: SqlValue[][]; statement: ReturnType<Sqlite['prepareForApplication']> }>
 }
 
 export interface LocalWrite {
@@ -48,7 +51,8 @@ export async function localWrite<T>(
   try {
     const seq = beginWrite(db, id, now)
     const tx: LocalTransaction = {
-      execute: (sql, params = []) => statement(() => ({ changes: db.prepareForApplication(sql).run(bindable(params)) })),
+      execute: (sql, params = []) =>
+        statement(() => ({ changes: db.prepareForApplication(sql).run(bindable(params)) })),
       query: (sql, params = []) =>
         statement(() => {
           const statement = db.prepareForApplication(sql)

@@ -8,7 +8,11 @@ import type { UploadState } from '../outbox/sender.ts'
 export type ConnectionStatus = { state: 'opening'; reason?: string } | SyncState
 
 export type StorageStatus = { kind: 'opfs' | 'memory' | 'file' } & (
-  { state: 'opening' } | { state: 'ok' } | { state: 'full' } | { state: 'blocked'; reason: string } | { state: 'corrupt'; reason: string }
+  | { state: 'opening' }
+  | { state: 'ok' }
+  | { state: 'full' }
+  | { state: 'blocked'; reason: string }
+  | { state: 'corrupt'; reason: string }
 )
 
 export interface QueueCounts {

@@ -7,6 +7,8 @@ import type { SqlValue } from '../../types.ts'
 import { applyPatch, diff, hashesOf, type Patch, type RawRow } from './patch.ts'
 import { LINGER_MS, LiveRegistry, type LiveListener } from './registry.ts'
 
+// The file is long because a reference of live queries, which runs each in full, serves all of its tests.
+
 /** `ROCKPOOL_LIVE_CASES=100000` runs for long. */
 const CASES = Number(process.env.ROCKPOOL_LIVE_CASES ?? 4_000)
 const SEED = Number(process.env.ROCKPOOL_LIVE_SEED ?? 1)
@@ -204,7 +206,20 @@ test('what a listener throws reaches nobody else', async () => {
 })
 
 test('values of different types are different', () => {
-  const values: SqlValue[] = [null, '', 'n', 0, '0', 1, 1.5, '1', 9007199254740993n, 'a', new Uint8Array(), new Uint8Array([97])]
+  const values: SqlValue[] = [
+    null,
+    '',
+    'n',
+    0,
+    '0',
+    1,
+    1.5,
+    '1',
+    9007199254740993n,
+    'a',
+    new Uint8Array(),
+    new Uint8Array([97]),
+  ]
   expect(new Set(hashesOf(values.map((value) => [value]))).size).toBe(values.length)
   expect(
     new Set(
@@ -272,11 +287,22 @@ function change(db: Sqlite, random: Random): string {
   return random.weighted<() => string>([
     [
       4,
-      () => (db.prepare('INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)').run([id, list, `t${random.int(3)}`, random.int(5)]), 'items'),
+      () => (
+        db
+          .prepare('INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)')
+          .run([id, list, `t${random.int(3)}`, random.int(5)]),
+        'items'
+      ),
     ],
     [3, () => (db.prepare('UPDATE items SET n = ?, list = ? WHERE id = ?').run([random.int(5), list, id]), 'items')],
     [2, () => (db.prepare('DELETE FROM items WHERE id = ?').run([id]), 'items')],
-    [1, () => (db.prepare('INSERT OR REPLACE INTO lists VALUES (?, ?)').run([`l${random.int(4)}`, `name ${random.int(3)}`]), 'lists')],
+    [
+      1,
+      () => (
+        db.prepare('INSERT OR REPLACE INTO lists VALUES (?, ?)').run([`l${random.int(4)}`, `name ${random.int(3)}`]),
+        'lists'
+      ),
+    ],
     [1, () => (db.prepare('DELETE FROM lists WHERE id = ?').run([`l${random.int(4)}`]), 'lists')],
   ])()
 }

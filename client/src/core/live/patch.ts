@@ -32,7 +32,8 @@ export function diff(before: Hashes, after: Hashes, rows: readonly RawRow[]): Pa
   while (head < before.length && head < after.length && before[head] === after[head]) head++
   if (head === before.length && head === after.length) return null
   let tail = 0
-  while (tail < before.length - head && tail < after.length - head && before.at(-1 - tail) === after.at(-1 - tail)) tail++
+  while (tail < before.length - head && tail < after.length - head && before.at(-1 - tail) === after.at(-1 - tail))
+    tail++
   const places = new Map<number, number[]>()
   for (let at = before.length - tail - 1; at >= head; at--) {
     const of = before[at] ?? 0
@@ -66,5 +67,7 @@ function add(segments: Segment[], row: RawRow): void {
 
 /** The new result of the old one; rows that have not changed are the same objects. */
 export function applyPatch<T>(before: readonly T[], patch: Patch, made: (row: RawRow) => T): T[] {
-  return patch.flatMap((segment) => ('rows' in segment ? segment.rows.map(made) : before.slice(segment.from, segment.from + segment.count)))
+  return patch.flatMap((segment) =>
+    'rows' in segment ? segment.rows.map(made) : before.slice(segment.from, segment.from + segment.count),
+  )
 }

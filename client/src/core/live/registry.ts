@@ -105,7 +105,8 @@ export class LiveRegistry {
   /** Whatever comes next is whole. */
   #failed(query: Followed, error: unknown): void {
     query.hashes = null
-    for (const listener of [...query.listeners]) guarded(() => listener.failed(error instanceof Error ? error : new Error(String(error))))
+    for (const listener of [...query.listeners])
+      guarded(() => listener.failed(error instanceof Error ? error : new Error(String(error))))
   }
 }
 
@@ -124,6 +125,8 @@ const isConcerned = ({ sources }: Followed, tables: ReadonlySet<string>): boolea
 function identity(sql: string, params: Params): string {
   return JSON.stringify([
     sql,
-    params.map((value) => (typeof value === 'bigint' ? { i: String(value) } : value instanceof Uint8Array ? [...value] : value)),
+    params.map((value) =>
+      typeof value === 'bigint' ? { i: String(value) } : value instanceof Uint8Array ? [...value] : value,
+    ),
   ])
 }

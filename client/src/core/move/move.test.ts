@@ -58,8 +58,8 @@ function openNew(db: Sqlite, schema = LATER): Map<string, StoredTable> {
 
 /** Everything but the clock. */
 const content = (db: Sqlite): unknown[] =>
-  ['notes ORDER BY id', 'rp_tx', 'rp_outbox', 'rp_failed', 'rp_base', 'rp_fates', "rp_kv WHERE key <> 'tables'"].map((from) =>
-    db.prepare(`SELECT * FROM ${from}`).all(),
+  ['notes ORDER BY id', 'rp_tx', 'rp_outbox', 'rp_failed', 'rp_base', 'rp_fates', "rp_kv WHERE key <> 'tables'"].map(
+    (from) => db.prepare(`SELECT * FROM ${from}`).all(),
   )
 
 test('the queue, failed writes, the id of the client and whose file it is are taken over', async () => {
@@ -136,7 +136,13 @@ test('it is over when the server has decided what was taken over, and rows have 
   storeAnswer(db, tables, { kind: 'decided', verdicts: accepted(3), writeCheckpoint: null, reopen: [] }, '{}', 7)
   put(db, 'last_synced_at', 8)
   expect(isMoveOver(db)).toBe(false)
-  storeAnswer(db, tables, { kind: 'decided', verdicts: accepted(4).slice(3), writeCheckpoint: null, reopen: [] }, '{}', 7)
+  storeAnswer(
+    db,
+    tables,
+    { kind: 'decided', verdicts: accepted(4).slice(3), writeCheckpoint: null, reopen: [] },
+    '{}',
+    7,
+  )
   expect(isMoveOver(db)).toBe(true)
   db.prepare("DELETE FROM rp_kv WHERE key = 'last_synced_at'").run()
   expect(isMoveOver(db)).toBe(false)

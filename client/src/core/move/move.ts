@@ -66,7 +66,8 @@ export function isMoveOver(db: Sqlite): boolean {
 }
 
 /** The highest number that the old file has given. */
-const newest = (old: Sqlite): number => Number(old.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'rp_tx'").all()[0]?.[0] ?? 0)
+const newest = (old: Sqlite): number =>
+  Number(old.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'rp_tx'").all()[0]?.[0] ?? 0)
 
 /** Answers the number of the last one; 0: there was none. */
 function moveWaiting({ db, old, client, after, now }: Taken, tables: Tables): number {
@@ -74,9 +75,16 @@ function moveWaiting({ db, old, client, after, now }: Taken, tables: Tables): nu
   for (const [number, state, target, call] of old
     .prepare('SELECT id, state, target, request FROM rp_tx WHERE id > ? ORDER BY id')
     .all([after])) {
-    const ops = old.prepare('SELECT op, type, row_id, data FROM rp_outbox WHERE tx = ? ORDER BY seq').all([integer(number)])
+    const ops = old
+      .prepare('SELECT op, type, row_id, data FROM rp_outbox WHERE tx = ? ORDER BY seq')
+      .all([integer(number)])
     const id = idOf(client, integer(number))
-    db.prepare('INSERT INTO rp_tx (id, state, target, made_at) VALUES (?, ?, ?, ?)').run([id, text(state), target ?? null, now])
+    db.prepare('INSERT INTO rp_tx (id, state, target, made_at) VALUES (?, ?, ?, ?)').run([
+      id,
+      text(state),
+      target ?? null,
+      now,
+    ])
     last = integer(db.prepare('SELECT seq FROM rp_tx WHERE id = ?').all([id])[0]?.[0])
     for (const op of ops) addOp(db, tables, last, storedOp(op))
     seal(db, last)
@@ -115,6 +123,10 @@ function oldText(old: Sqlite, key: string): string | null {
 
 /** The same for the same transaction, whenever it is asked: a UUID of version 8 (RFC 9562, 5.8). */
 export function idOf(client: string, number: number): string {
-  const hex = [0, 1, 2].map((part) => hash(`${part} ${client} ${number}`).toString(16).padStart(14, '0').slice(-12)).join('')
-  return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(12, 15)}`, `8${hex.slice(15, 18)}`, hex.slice(18, 30)].join('-')
+  const hex = [0, 1, 2]
+    .map((part) => hash(`${part} ${client} ${number}`).toString(16).padStart(14, '0').slice(-12))
+    .join('')
+  return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(12, 15)}`, `8${hex.slice(15, 18)}`, hex.slice(18, 30)].join(
+    '-',
+  )
 }

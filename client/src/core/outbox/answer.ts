@@ -48,13 +48,22 @@ export function readAnswer(response: UploadResponse, ids: readonly string[]): An
   if (status !== 200 || redirected) {
     return {
       kind: 'undecided',
-      problem: { code: 'upload_answer', message: `the upload was answered ${status}${redirected ? ' after a redirect' : ''}` },
+      problem: {
+        code: 'upload_answer',
+        message: `the upload was answered ${status}${redirected ? ' after a redirect' : ''}`,
+      },
       after: retryAfter,
     }
   }
-  const decided = /^application\/json\b/i.test(response.contentType) ? decidedOf(parsed(response.body), ids) : 'it is not JSON'
+  const decided = /^application\/json\b/i.test(response.contentType)
+    ? decidedOf(parsed(response.body), ids)
+    : 'it is not JSON'
   if (typeof decided !== 'string') return decided
-  return { kind: 'undecided', problem: { code: 'bad_answer', message: `the upload was answered, but ${decided}` }, after: retryAfter }
+  return {
+    kind: 'undecided',
+    problem: { code: 'bad_answer', message: `the upload was answered, but ${decided}` },
+    after: retryAfter,
+  }
 }
 
 /** What is wrong with it, when something is. */
@@ -101,7 +110,8 @@ function checkpointOf(value: unknown): number | null | undefined {
 }
 
 const textOf = (value: unknown): string | null => (typeof value === 'string' && value !== '' ? value : null)
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 function parsed(body: string): unknown {
   try {

@@ -30,7 +30,13 @@ const write = (db: Sqlite, id: string, sql: string): void =>
 
 function reject({ db, tables }: ReturnType<typeof open>, ...ids: string[]): void {
   nextRequest(db, { limit: 100, hello: false })
-  const verdicts = ids.map((id) => ({ id, result: 'rejected' as const, code: 'constraint', message: 'no', field: null }))
+  const verdicts = ids.map((id) => ({
+    id,
+    result: 'rejected' as const,
+    code: 'constraint',
+    message: 'no',
+    field: null,
+  }))
   storeAnswer(db, tables, { kind: 'decided', verdicts, writeCheckpoint: null, reopen: [] }, '{}', 1)
 }
 
@@ -56,7 +62,9 @@ test('a retry is a new transaction with the same ops, and the rejected one is ke
   expect(failedTransactions(db)).toEqual([])
   const request = nextRequest(db, { limit: 100, hello: false })
   expect(request?.ids).toEqual([...ids.values()])
-  expect(request?.body).toContain('"retry_of":"one","ops":[{"op":"put","table":"notes","id":"a","data":{"body":"x","n":9007199254740993}}]')
+  expect(request?.body).toContain(
+    '"retry_of":"one","ops":[{"op":"put","table":"notes","id":"a","data":{"body":"x","n":9007199254740993}}]',
+  )
   expect(derived(store, () => retry(db, tables, 'one', 3)).size).toBe(0)
   expect(fateOf(db, 'one')).toMatchObject({ result: 'rejected', code: 'constraint' })
   expect(fateOf(db, ids.get('one') ?? '')).toEqual({ result: 'pending' })
@@ -87,21 +95,37 @@ test('a client that has never been heard of has decided nothing, whatever number
   const { db } = open()
   write(db, 'none', "DELETE FROM notes WHERE id = 'nobody'")
   write(db, 'one', "INSERT INTO notes (id) VALUES ('a')")
-  expect(nextRequest(db, { limit: 100, hello: false })?.body).toContain('"answered":0,"transactions":[{"id":"one","seq":2,')
+  expect(nextRequest(db, { limit: 100, hello: false })?.body).toContain(
+    '"answered":0,"transactions":[{"id":"one","seq":2,',
+  )
 })
 
 test('changes of a row that follow each other are one op, with every digit and what was there before the first', () => {
   const { db } = open(true)
   write(db, 'base', "INSERT INTO notes VALUES ('a', 'x', 9007199254740993)")
   const ops = (id: string): unknown =>
-    db.prepare('SELECT op, data, old FROM rp_outbox WHERE tx = (SELECT seq FROM rp_tx WHERE id = ?) ORDER BY seq').all([id])
-  write(db, 'put', "INSERT INTO notes (id, body) VALUES ('b', 'one'); UPDATE notes SET n = 9007199254740995 WHERE id = 'b'")
+    db
+      .prepare('SELECT op, data, old FROM rp_outbox WHERE tx = (SELECT seq FROM rp_tx WHERE id = ?) ORDER BY seq')
+      .all([id])
+  write(
+    db,
+    'put',
+    "INSERT INTO notes (id, body) VALUES ('b', 'one'); UPDATE notes SET n = 9007199254740995 WHERE id = 'b'",
+  )
   expect(ops('put')).toEqual([['put', '{"body":"one","n":9007199254740995}', null]])
   write(db, 'patch', "UPDATE notes SET n = 1 WHERE id = 'a'; UPDATE notes SET body = 'y', n = NULL WHERE id = 'a'")
   expect(ops('patch')).toEqual([['patch', '{"n":null,"body":"y"}', '{"body":"x","n":9007199254740993}']])
-  write(db, 'other', "UPDATE notes SET n = 1 WHERE id = 'a'; UPDATE notes SET n = 1 WHERE id = 'b'; UPDATE notes SET n = 2 WHERE id = 'a'")
+  write(
+    db,
+    'other',
+    "UPDATE notes SET n = 1 WHERE id = 'a'; UPDATE notes SET n = 1 WHERE id = 'b'; UPDATE notes SET n = 2 WHERE id = 'a'",
+  )
   expect(ops('other')).toHaveLength(3)
-  write(db, 'deleted', "UPDATE notes SET n = 3 WHERE id = 'a'; DELETE FROM notes WHERE id = 'a'; INSERT INTO notes (id, n) VALUES ('a', 4)")
+  write(
+    db,
+    'deleted',
+    "UPDATE notes SET n = 3 WHERE id = 'a'; DELETE FROM notes WHERE id = 'a'; INSERT INTO notes (id, n) VALUES ('a', 4)",
+  )
   expect(ops('deleted')).toEqual([
     ['patch', '{"n":3}', '{"n":2}'],
     ['delete', null, '{"body":"y","n":3}'],
@@ -159,9 +183,14 @@ test('a write that could never be uploaded is refused as a whole', () => {
 test('a request has so many bytes at most, and a larger transaction goes alone', () => {
   const { db } = open()
   const sizes = [100_000, 100_000, 100_000, MAX_REQUEST_BYTES * 2, 10]
-  for (const [n, size] of sizes.entries()) write(db, `t${n}`, `INSERT INTO notes (id, body) VALUES ('r${n}', '${'ä'.repeat(size >> 1)}')`)
+  for (const [n, size] of sizes.entries())
+    write(db, `t${n}`, `INSERT INTO notes (id, body) VALUES ('r${n}', '${'ä'.repeat(size >> 1)}')`)
   const sent: string[][] = []
-  for (let next = nextRequest(db, { limit: 100, hello: false }); next; next = nextRequest(db, { limit: 100, hello: false })) {
+  for (
+    let next = nextRequest(db, { limit: 100, hello: false });
+    next;
+    next = nextRequest(db, { limit: 100, hello: false })
+  ) {
     sent.push(next.ids)
     if (next.ids.length > 1) expect(new TextEncoder().encode(next.body).length).toBeLessThan(MAX_REQUEST_BYTES + 1_000)
     for (const id of next.ids) db.prepare("UPDATE rp_tx SET state = 'accepted' WHERE id = ?").run([id])

@@ -42,7 +42,17 @@ export interface Rejection {
 export function fail(db: Sqlite, { seq, id }: { seq: number; id: string }, why: Rejection, now: number): void {
   db.prepare(
     'INSERT INTO rp_failed (tx, seq, failed_at, code, message, field, current, ops, depends_on) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-  ).run([id, seq, now, why.code, why.message, why.field ?? null, why.current ?? null, opsText(db, seq), why.dependsOn ?? null])
+  ).run([
+    id,
+    seq,
+    now,
+    why.code,
+    why.message,
+    why.field ?? null,
+    why.current ?? null,
+    opsText(db, seq),
+    why.dependsOn ?? null,
+  ])
   noteDecision(db, seq, why.isServers ?? false)
   succeeded(db, id)
   rejectFate(db, id, why.code, why.message)
@@ -57,7 +67,9 @@ export function succeeded(db: Sqlite, id: string): void {
 /** Those that wait for the application, in the order in which they were made. */
 export function failedTransactions(db: Sqlite): FailedTransaction[] {
   const rows = db
-    .prepare('SELECT tx, failed_at, code, message, field, current, depends_on, ops FROM rp_failed WHERE next IS NULL ORDER BY seq')
+    .prepare(
+      'SELECT tx, failed_at, code, message, field, current, depends_on, ops FROM rp_failed WHERE next IS NULL ORDER BY seq',
+    )
     .all()
   return rows.map(([tx, failedAt, code, message, field, current, dependsOn, ops]) => ({
     id: text(tx),
@@ -79,7 +91,9 @@ export function failedTransactions(db: Sqlite): FailedTransaction[] {
 export function retry(db: Sqlite, tables: Tables, id: string, now: number): Map<string, string> {
   const ids = new Map<string, string>()
   if (!isOpen(db, id)) return ids
-  const rows = db.prepare('SELECT tx, ops FROM rp_failed WHERE next IS NULL AND (tx = ?1 OR depends_on = ?1) ORDER BY seq').all([id])
+  const rows = db
+    .prepare('SELECT tx, ops FROM rp_failed WHERE next IS NULL AND (tx = ?1 OR depends_on = ?1) ORDER BY seq')
+    .all([id])
   for (const [tx, ops] of rows) ids.set(text(tx), again(db, tables, text(tx), opsOf(db, text(ops)), now))
   return ids
 }
@@ -102,7 +116,8 @@ export function dismiss(db: Sqlite, id: string | null): void {
   else db.prepare('DELETE FROM rp_failed WHERE tx = ? AND next IS NULL').run([id])
 }
 
-const isOpen = (db: Sqlite, id: string): boolean => db.prepare('SELECT 1 FROM rp_failed WHERE tx = ? AND next IS NULL').all([id]).length > 0
+const isOpen = (db: Sqlite, id: string): boolean =>
+  db.prepare('SELECT 1 FROM rp_failed WHERE tx = ? AND next IS NULL').all([id]).length > 0
 
 function again(db: Sqlite, tables: Tables, failed: string, ops: readonly StoredOp[], now: number): string {
   const id = uuid7(now)
@@ -119,7 +134,14 @@ function again(db: Sqlite, tables: Tables, failed: string, ops: readonly StoredO
 export function addOp(db: Sqlite, tables: Tables, seq: number, { op, table, id, data, old }: StoredOp): void {
   const type = typeOf(db, table)
   coverRow(db, { type, name: table, id }, tables.get(table))
-  db.prepare('INSERT INTO rp_outbox (tx, op, type, row_id, data, old) VALUES (?, ?, ?, ?, ?, ?)').run([seq, op, type, id, data, old])
+  db.prepare('INSERT INTO rp_outbox (tx, op, type, row_id, data, old) VALUES (?, ?, ?, ?, ?, ?)').run([
+    seq,
+    op,
+    type,
+    id,
+    data,
+    old,
+  ])
 }
 
 /** Reads what `opsText` wrote, inside SQLite: JSON.parse would round an integer beyond 2^53. */
@@ -139,7 +161,8 @@ function check(db: Sqlite, tables: Tables, { op, table, data }: StoredOp): void 
   if (op === 'delete') return
   const keys = db.prepare('SELECT key FROM json_each(?)').all([data]).flat()
   const unknown = keys.filter((key) => !visible.includes(text(key)))
-  if (unknown.length > 0) throw new ProblemError('ops', `${table} has no column ${unknown.map((key) => identifier(text(key))).join(', ')}`)
+  if (unknown.length > 0)
+    throw new ProblemError('ops', `${table} has no column ${unknown.map((key) => identifier(text(key))).join(', ')}`)
 }
 
 const textOrNull = (value: SqlValue | undefined): string | null => (typeof value === 'string' ? value : null)

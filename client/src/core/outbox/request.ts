@@ -84,4 +84,5 @@ export function lastNumber(db: Sqlite): number {
   return Number(last?.[0] ?? 0)
 }
 
-export const hasFailed = (db: Sqlite): boolean => db.prepare('SELECT 1 FROM rp_failed WHERE next IS NULL LIMIT 1').all().length > 0
+export const hasFailed = (db: Sqlite): boolean =>
+  db.prepare('SELECT 1 FROM rp_failed WHERE next IS NULL LIMIT 1').all().length > 0

@@ -41,7 +41,8 @@ function filled(path: string): Map<string, string> {
     db.transaction(() => {
       const seq = beginWrite(db, `t${n}`, n + 1)
       if (n % 10 === 9) db.prepare('UPDATE notes SET n = n + 1 WHERE id = ?').run([`r${n - 1}`])
-      else db.prepare('INSERT INTO notes VALUES (?, ?, ?)').run([`r${n}`, 'x'.repeat((n * 37) % 400), 9007199254740993n])
+      else
+        db.prepare('INSERT INTO notes VALUES (?, ?, ?)').run([`r${n}`, 'x'.repeat((n * 37) % 400), 9007199254740993n])
       endWrite(db, seq)
     })
   }
@@ -71,7 +72,10 @@ function sends(db: Sqlite): Map<string, string> {
 }
 
 /** Opens the damaged file, as far as it can be, and begins a new one with what is in it. */
-function recovered(path: string, name: string): { db: Sqlite; sent: Map<string, string>; result: ReturnType<typeof restore> } {
+function recovered(
+  path: string,
+  name: string,
+): { db: Sqlite; sent: Map<string, string>; result: ReturnType<typeof restore> } {
   const damaged = nodeSqlite(new DatabaseSync(path, { readOnly: true }))
   // It goes through a file of its own.
   const found: ReturnType<typeof salvage> = JSON.parse(JSON.stringify(salvage(damaged)))
@@ -117,7 +121,8 @@ test(`${DAMAGES} damaged files: what waits is as it was, and what is missing is 
       const page = 1 + random.int(pages - 1)
       const from = page * PAGE + random.int(PAGE)
       const length = random.pick([1, 4, 100, PAGE])
-      for (let at = from; at < Math.min(copy.length, from + length); at++) copy[at] = random.chance(0.5) ? 0 : random.int(256)
+      for (let at = from; at < Math.min(copy.length, from + length); at++)
+        copy[at] = random.chance(0.5) ? 0 : random.int(256)
     }
     const damaged = `${directory.path}/damaged.db`
     writeFileSync(damaged, copy)
@@ -129,7 +134,9 @@ test(`${DAMAGES} damaged files: what waits is as it was, and what is missing is 
     if (found.size === sent.size) whole++
     else partly++
     // What builds on a damaged one does not go alone.
-    const rows = new Set(failedTransactions(db).flatMap(({ code, ops }) => (code === 'damaged' ? ops.map(({ id }) => id) : [])))
+    const rows = new Set(
+      failedTransactions(db).flatMap(({ code, ops }) => (code === 'damaged' ? ops.map(({ id }) => id) : [])),
+    )
     for (const [id, ops] of found) {
       if (Number(id.slice(1)) % 10 !== 9) continue
       const [first]: [string, string][] = JSON.parse(ops)

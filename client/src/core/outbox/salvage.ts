@@ -33,7 +33,15 @@ export interface SalvagedTransaction {
 export interface Salvaged {
   values: Partial<Record<(typeof KEYS)[number], string | number>>
   transactions: SalvagedTransaction[]
-  failed: { id: string; seq: number; failedAt: number; code: string; message: string; dependsOn: string | null; ops: StoredOp[] }[]
+  failed: {
+    id: string
+    seq: number
+    failedAt: number
+    code: string
+    message: string
+    dependsOn: string | null
+    ops: StoredOp[]
+  }[]
 }
 
 export interface Recovered {
@@ -56,10 +64,12 @@ export function salvage(db: Sqlite): Salvaged {
     all.push({ op, table: types.get(type ?? null) ?? '', id: textOr(id, ''), data: json(db, data), old: json(db, old) })
     ops.set(tx, all)
   }
-  const transactions = rowwise(db, 'rp_tx', ['seq', 'id', 'state', 'target', 'retry_of', 'made_at', 'proof']).flatMap((row) => {
-    const found = transactionOf(row, ops)
-    return found ? [found] : []
-  })
+  const transactions = rowwise(db, 'rp_tx', ['seq', 'id', 'state', 'target', 'retry_of', 'made_at', 'proof']).flatMap(
+    (row) => {
+      const found = transactionOf(row, ops)
+      return found ? [found] : []
+    },
+  )
   const known = new Set(transactions.map(({ seq }) => seq))
   for (const [seq, of] of ops) if (!known.has(seq)) transactions.push({ ...lost(seq), ops: of })
   return { values: valuesOf(db), transactions: transactions.sort((a, b) => a.seq - b.seq), failed: failedOf(db) }
@@ -123,16 +133,13 @@ function waiting(db: Sqlite, tables: ReadonlyMap<string, StoredTable>, each: Sal
   if (state === 'accepted') acceptFate(db, id)
 }
 
-function keepFailed(db: Sqlite, { id, seq, failedAt, code, message, dependsOn, ops }: Salvaged['failed'][number]): void {
-  db.prepare('INSERT OR IGNORE INTO rp_failed (tx, seq, failed_at, code, message, ops, depends_on) VALUES (?, ?, ?, ?, ?, ?, ?)').run([
-    id,
-    seq,
-    failedAt,
-    code,
-    message,
-    opsJson(ops),
-    dependsOn,
-  ])
+function keepFailed(
+  db: Sqlite,
+  { id, seq, failedAt, code, message, dependsOn, ops }: Salvaged['failed'][number],
+): void {
+  db.prepare(
+    'INSERT OR IGNORE INTO rp_failed (tx, seq, failed_at, code, message, ops, depends_on) VALUES (?, ?, ?, ?, ?, ?, ?)',
+  ).run([id, seq, failedAt, code, message, opsJson(ops), dependsOn])
   db.prepare('DELETE FROM rp_fates WHERE id = ?').run([id])
   beginFate(db, { id, call: null, now: failedAt }, false)
   rejectFate(db, id, code, message)
@@ -153,7 +160,8 @@ function transactionOf(row: SqlValue[], all: ReadonlyMap<number, StoredOp[]>): S
   const [seq, id, state, target, retryOf, madeAt, proof] = row
   if (typeof seq !== 'number') return null
   const ops = all.get(seq) ?? []
-  if (typeof id !== 'string' || (state !== 'pending' && state !== 'sent' && state !== 'accepted')) return { ...lost(seq), ops }
+  if (typeof id !== 'string' || (state !== 'pending' && state !== 'sent' && state !== 'accepted'))
+    return { ...lost(seq), ops }
   const isWhole = ops.length > 0 && typeof madeAt === 'number' && proofOf(id, opsJson(ops)) === proof
   return {
     seq,
@@ -173,7 +181,12 @@ function failedOf(db: Sqlite): Salvaged['failed'] {
     if (typeof tx !== 'string' || typeof next === 'string') return []
     const found = attempt(() => opsOf(db, text(ops)))
     if (!found) return []
-    const known = { id: tx, seq: typeof seq === 'number' ? seq : 0, failedAt: typeof at === 'number' ? at : 0, ops: found }
+    const known = {
+      id: tx,
+      seq: typeof seq === 'number' ? seq : 0,
+      failedAt: typeof at === 'number' ? at : 0,
+      ops: found,
+    }
     return [
       {
         ...known,
@@ -200,7 +213,9 @@ function rowwise(db: Sqlite, table: string, columns: readonly string[]): SqlValu
   let missed = 0
   for (let after = -1; missed < GAP;) {
     const found = attempt(() =>
-      db.prepare(`SELECT rowid, ${columns.join(', ')} FROM ${table} WHERE rowid > ? ORDER BY rowid LIMIT 1`).all([after]),
+      db
+        .prepare(`SELECT rowid, ${columns.join(', ')} FROM ${table} WHERE rowid > ? ORDER BY rowid LIMIT 1`)
+        .all([after]),
     )
     if (!found) {
       after++
@@ -227,7 +242,8 @@ function json(db: Sqlite, value: SqlValue | undefined): string | null {
   return attempt(() => db.prepare('SELECT json_valid(?)').all([value])[0]?.[0]) === 1 ? value : null
 }
 
-const textOr = (value: SqlValue | undefined, otherwise: string): string => (typeof value === 'string' ? value : otherwise)
+const textOr = (value: SqlValue | undefined, otherwise: string): string =>
+  typeof value === 'string' ? value : otherwise
 
 function attempt<T>(work: () => T): T | undefined {
   try {

@@ -49,7 +49,14 @@ class Setting {
         this.log.push(`post ${body.transactions.length}`)
         const answer = this.answer(body)
         if (answer instanceof Error) throw answer
-        return { status: 200, contentType: 'application/json', redirected: false, body: '', retryAfter: null, ...answer }
+        return {
+          status: 200,
+          contentType: 'application/json',
+          redirected: false,
+          body: '',
+          retryAfter: null,
+          ...answer,
+        }
       },
       refused: () => void this.log.push('refused'),
       checkpoint: async () => {
@@ -97,8 +104,11 @@ class Setting {
   }
 }
 
-const verdicts = (list: object[], more: object = {}): Partial<UploadResponse> => ({ body: JSON.stringify({ verdicts: list, ...more }) })
-const accepted = ({ transactions }: Body): Partial<UploadResponse> => verdicts(transactions.map(({ id }) => ({ id, result: 'accepted' })))
+const verdicts = (list: object[], more: object = {}): Partial<UploadResponse> => ({
+  body: JSON.stringify({ verdicts: list, ...more }),
+})
+const accepted = ({ transactions }: Body): Partial<UploadResponse> =>
+  verdicts(transactions.map(({ id }) => ({ id, result: 'accepted' })))
 const pass = (ms = 0): Promise<unknown> => vi.advanceTimersByTimeAsync(ms)
 
 let setting: Setting
@@ -193,7 +203,9 @@ test('a rejected transaction is rolled back with all that builds on it, and the 
       transactions
         .filter(({ id }) => id !== 'tx a again')
         .map(({ id }) =>
-          id === 'tx a' ? { id, result: 'rejected', code: 'not_allowed', message: 'no', field: 'body' } : { id, result: 'accepted' },
+          id === 'tx a'
+            ? { id, result: 'rejected', code: 'not_allowed', message: 'no', field: 'body' }
+            : { id, result: 'accepted' },
         ),
     )
   setting.db.transaction(() => {
@@ -217,7 +229,9 @@ test('a rejected transaction is rolled back with all that builds on it, and the 
 
 test('the row of a conflict keeps every digit', async () => {
   setting = new Setting((s) => s.write('a'))
-  setting.answer = () => ({ body: '{"verdicts":[{"id":"tx a","result":"rejected","code":"conflict","current":{"n":9007199254740993}}]}' })
+  setting.answer = () => ({
+    body: '{"verdicts":[{"id":"tx a","result":"rejected","code":"conflict","current":{"n":9007199254740993}}]}',
+  })
   await pass()
   expect(failedTransactions(setting.db)[0]?.current).toBe('{"n":9007199254740993}')
 })
@@ -255,7 +269,8 @@ test('the server says when: Retry-After, and after a retry', async () => {
   setting.answer = () => ({ status: 503, retryAfter: 100 })
   await pass(99_000)
   expect(setting.posts()).toBe(1)
-  setting.answer = ({ transactions }) => verdicts([{ id: transactions[0]?.id, result: 'retry', code: '42P01', after: 30 }])
+  setting.answer = ({ transactions }) =>
+    verdicts([{ id: transactions[0]?.id, result: 'retry', code: '42P01', after: 30 }])
   await pass(1_000)
   expect(setting.posts()).toBe(2)
   expect(setting.states.at(-1)).toMatchObject({ state: 'waiting', error: { code: '42P01' } })
@@ -301,7 +316,8 @@ test('without a network nothing is blocked: nobody has answered', async () => {
 
 test('while something has failed, a connection asks first what is wanted again', async () => {
   setting = new Setting((s) => s.write('a', 'b'))
-  setting.answer = ({ transactions }) => verdicts(transactions.map(({ id }) => ({ id, result: 'rejected', code: 'not_allowed' })))
+  setting.answer = ({ transactions }) =>
+    verdicts(transactions.map(({ id }) => ({ id, result: 'rejected', code: 'not_allowed' })))
   await pass()
   expect(setting.rows).toEqual([])
   const { db } = setting
@@ -315,7 +331,9 @@ test('while something has failed, a connection asks first what is wanted again',
   await pass()
   over.abort()
   await second
-  expect(setting.bodies.map(({ transactions, answered }) => [answered, transactions.map(({ retry_of }) => retry_of)])).toEqual([
+  expect(
+    setting.bodies.map(({ transactions, answered }) => [answered, transactions.map(({ retry_of }) => retry_of)]),
+  ).toEqual([
     [2, []],
     [2, ['tx a']],
   ])
@@ -327,7 +345,8 @@ test('a client that the server does not know any more begins anew, and the appli
   setting = new Setting((s) => s.write('a'))
   await pass()
   setting.write('b', 'c')
-  setting.answer = (body) => (body.answered > 0 ? verdicts([{ id: body.transactions[0]?.id, result: 'client_reset' }]) : accepted(body))
+  setting.answer = (body) =>
+    body.answered > 0 ? verdicts([{ id: body.transactions[0]?.id, result: 'client_reset' }]) : accepted(body)
   setting.log.length = 0
   await pass()
   const [first, before, after] = setting.bodies

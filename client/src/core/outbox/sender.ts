@@ -123,7 +123,9 @@ export class Sender {
     if (answer.kind === 'decided') {
       this.#hello = false
       this.#tooLarge = 0
-      const stored = await this.#store(() => storeAnswer(this.#with.db, this.#with.tables(), answer, response.body, this.#with.now()))
+      const stored = await this.#store(() =>
+        storeAnswer(this.#with.db, this.#with.tables(), answer, response.body, this.#with.now()),
+      )
       if (stored.decisions > 0 || request.ids.length === 0) {
         this.#attempts = 0
         this.#undecided = []
@@ -153,7 +155,8 @@ export class Sender {
   async #nothing(answer: Exclude<Answer, { kind: 'decided' }>, signal: AbortSignal): Promise<void> {
     this.#noteUndecided()
     if (answer.kind === 'undecided') return this.#wait(answer.problem, answer.after, signal)
-    if (answer.kind === 'too_large') return this.#wait({ code: 'upload_answer', message: 'the upload was answered 413' }, null, signal)
+    if (answer.kind === 'too_large')
+      return this.#wait({ code: 'upload_answer', message: 'the upload was answered 413' }, null, signal)
     this.#with.refused()
     await this.#wait({ code: 'auth', message: 'the upload was answered 401' }, this.#attempts === 0 ? 0 : null, signal)
   }
@@ -207,7 +210,9 @@ export class Sender {
   async #confirm(signal: AbortSignal): Promise<boolean> {
     const { db, turn, now, isLive } = this.#with
     if ((await turn(() => unconfirmedUpTo(db))) !== null) await this.#askNow(signal)
-    const late = await turn(() => db.prepare("SELECT max(seq) FROM rp_tx WHERE state = 'accepted'").all()[0]?.[0] ?? null)
+    const late = await turn(
+      () => db.prepare("SELECT max(seq) FROM rp_tx WHERE state = 'accepted'").all()[0]?.[0] ?? null,
+    )
     if (late === null) return false
     if (isLive() && now() - this.#asked > UNCONFIRMED_MS) {
       await turn(() => db.prepare("UPDATE rp_tx SET target = NULL WHERE state = 'accepted'").run())
@@ -239,7 +244,8 @@ export class Sender {
   /** `after`: seconds, as the server wishes. Ends early when the device wakes. */
   async #wait(error: SyncProblem, after: number | null, signal: AbortSignal): Promise<void> {
     const { wake, now, random, state } = this.#with
-    const wait = after === null ? random() * Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(this.#attempts, 10)) : after * 1_000
+    const wait =
+      after === null ? random() * Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(this.#attempts, 10)) : after * 1_000
     this.#attempts++
     const blocked = this.#undecided.length >= BLOCKED_ANSWERS
     state({ state: blocked ? 'blocked' : 'waiting', error, attempts: this.#attempts, retryAt: now() + wait })

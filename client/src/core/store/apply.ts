@@ -144,7 +144,12 @@ class Target {
     const rows = this.db
       .prepare('SELECT src, sub, op, data FROM rp_copies WHERE type = ? AND row_id = ? ORDER BY op DESC')
       .all([this.type, id])
-    return rows.map(([src, sub, op, data]) => ({ src: src as number, sub: sub as number, op: op as number, data: data as string }))
+    return rows.map(([src, sub, op, data]) => ({
+      src: src as number,
+      sub: sub as number,
+      op: op as number,
+      data: data as string,
+    }))
   }
 }
 
@@ -236,7 +241,8 @@ class RealTable extends Target {
     if (isSame(base, copy) && !several) return this.#setBase(id, copy)
     if (!several) {
       const [data, rest, op] =
-        this.db.prepare('SELECT data, rest, op FROM rp_base WHERE type = ? AND row_id = ?').all([this.type, id])[0] ?? []
+        this.db.prepare('SELECT data, rest, op FROM rp_base WHERE type = ? AND row_id = ?').all([this.type, id])[0] ??
+        []
       this.keep(id, { ...base, op: op as number, data: whole(data as string, rest as string | null) })
     }
     this.keep(id, copy)
@@ -250,7 +256,9 @@ class RealTable extends Target {
     this.db.prepare('INSERT OR IGNORE INTO rp_dirty VALUES (?, ?)').run([this.type, id])
     if (copy === null) {
       this.db
-        .prepare('UPDATE rp_base SET src = NULL, op = NULL, sub = NULL, data = NULL, rest = NULL WHERE type = ? AND row_id = ?')
+        .prepare(
+          'UPDATE rp_base SET src = NULL, op = NULL, sub = NULL, data = NULL, rest = NULL WHERE type = ? AND row_id = ?',
+        )
         .run([this.type, id])
     } else this.db.prepare(this.#sql.setBase).run([this.type, id, copy.src, copy.op, copy.sub, copy.data])
   }
@@ -303,4 +311,5 @@ class RealTable extends Target {
 }
 
 /** Columns and what there is no column for, as one object. */
-const whole = (data: string, rest: string | null): string => (rest === null ? data : `${data.slice(0, -1)},${rest.slice(1)}`)
+const whole = (data: string, rest: string | null): string =>
+  rest === null ? data : `${data.slice(0, -1)},${rest.slice(1)}`

@@ -8,7 +8,11 @@ import { atTable, rowJson, type StoredTable } from './tables.ts'
  * is sent again. Marks it to be derived. `table` undefined: the schema lacks it, so there is no row to change, and the
  * server has none until it does.
  */
-export function coverRow(db: Sqlite, row: { type: number; name: string; id: string }, table: StoredTable | undefined): void {
+export function coverRow(
+  db: Sqlite,
+  row: { type: number; name: string; id: string },
+  table: StoredTable | undefined,
+): void {
   const { type, name, id } = row
   db.prepare('INSERT OR IGNORE INTO rp_dirty VALUES (?, ?)').run([type, id])
   if (db.prepare('SELECT 1 FROM rp_base WHERE type = ? AND row_id = ?').all([type, id]).length > 0) return

@@ -38,7 +38,11 @@ const covered = (type: number): string =>
 function derivation(name: string, type: number, table: StoredTable): string[] {
   return [
     `DELETE FROM ${identifier(name)} WHERE id IN (SELECT d.row_id FROM ${covered(type)} AND b.data IS NULL)`,
-    upsert(name, table, `SELECT d.row_id, ${ownFields(table, 'b.data').join(', ')} FROM ${covered(type)} AND b.data IS NOT NULL`),
+    upsert(
+      name,
+      table,
+      `SELECT d.row_id, ${ownFields(table, 'b.data').join(', ')} FROM ${covered(type)} AND b.data IS NOT NULL`,
+    ),
   ]
 }
 
@@ -59,7 +63,10 @@ function overlay(db: Sqlite, name: string, type: number, table: StoredTable): vo
     const id = text(rowId)
     if (op === 'delete') db.prepare(`DELETE FROM ${identifier(name)} WHERE id = ?`).run([id])
     else if (op === 'put')
-      db.prepare(upsert(name, table, `SELECT ?1, ${ownFields(table, '?2').join(', ')} WHERE true`)).run([id, text(data)])
+      db.prepare(upsert(name, table, `SELECT ?1, ${ownFields(table, '?2').join(', ')} WHERE true`)).run([
+        id,
+        text(data),
+      ])
     else db.prepare(patchStatement(name, table)).run([id, text(data)])
   }
 }

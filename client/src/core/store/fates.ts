@@ -19,7 +19,11 @@ export type Fate =
  * `call`: how the caller names it; null: nobody will ask by a name. A write without an effect on the server is decided
  * at once.
  */
-export function beginFate(db: Sqlite, { id, call, now }: { id: string; call: string | null; now: number }, decided: boolean): void {
+export function beginFate(
+  db: Sqlite,
+  { id, call, now }: { id: string; call: string | null; now: number },
+  decided: boolean,
+): void {
   db.prepare('INSERT INTO rp_fates (id, tx, call, result, confirmed, at) VALUES (?1, ?1, ?2, ?3, ?4, ?5)').run([
     id,
     call,

@@ -105,7 +105,9 @@ export class Incoming {
    */
   complete(target: Target, priority: number | null, now: number): Applied {
     const inScope = [...target.buckets].filter(([, bucket]) => priority === null || bucket.priority <= priority)
-    const mismatches = inScope.flatMap(([name, bucket]) => (this.#checksum(name) === bucket.checksum >>> 0 ? [] : [name]))
+    const mismatches = inScope.flatMap(([name, bucket]) =>
+      this.#checksum(name) === bucket.checksum >>> 0 ? [] : [name],
+    )
     if (mismatches.length > 0) {
       this.#db.transaction(() => {
         for (const name of mismatches) this.#again(name)
@@ -114,7 +116,8 @@ export class Incoming {
     }
     const changed = this.#db.transaction(() => {
       const applier = new Applier(this.#db, this.#tables)
-      for (const [name, { priority: of, count }] of inScope) this.#apply(applier, { name, lastOp: target.lastOp, priority: of, count })
+      for (const [name, { priority: of, count }] of inScope)
+        this.#apply(applier, { name, lastOp: target.lastOp, priority: of, count })
       if (priority === null) this.#finish(applier, target, now)
       return new Set([...applier.changed, ...deriveRows(this.#db, this.#tables)])
     })
@@ -161,14 +164,18 @@ export class Incoming {
       this.#db.prepare('DELETE FROM rp_stage WHERE bucket = ?').run([bucket])
       this.#nextGeneration(bucket)
     }
-    this.#db.prepare('UPDATE rp_buckets SET last_op = ?, checksum = ?, ops = ops + ? WHERE id = ?').run([lastOp, checksum, count, bucket])
+    this.#db
+      .prepare('UPDATE rp_buckets SET last_op = ?, checksum = ?, ops = ops + ? WHERE id = ?')
+      .run([lastOp, checksum, count, bucket])
     return bucket
   }
 
   /** One that nothing was applied with is new enough. */
   #nextGeneration(bucket: number): void {
     this.#db
-      .prepare(`UPDATE rp_buckets SET generation = (generation + 1) % ${GENERATIONS}, swept = 0 WHERE id = ? AND swept = 1`)
+      .prepare(
+        `UPDATE rp_buckets SET generation = (generation + 1) % ${GENERATIONS}, swept = 0 WHERE id = ? AND swept = 1`,
+      )
       .run([bucket])
   }
 
@@ -192,7 +199,8 @@ export class Incoming {
   }
 
   #finish(applier: Applier, target: Target, now: number): void {
-    for (const [id] of this.#db.prepare('SELECT id FROM rp_buckets WHERE name IS NULL').all()) applier.sweep(integer(id), null)
+    for (const [id] of this.#db.prepare('SELECT id FROM rp_buckets WHERE name IS NULL').all())
+      applier.sweep(integer(id), null)
     this.#db.exec('DELETE FROM rp_buckets WHERE name IS NULL')
     if (target.writeCheckpoint !== null) put(this.#db, 'write_checkpoint', target.writeCheckpoint)
     confirmWrites(this.#db)
@@ -214,7 +222,9 @@ export class Incoming {
     this.#db.prepare('INSERT INTO rp_buckets (name) VALUES (?) ON CONFLICT (name) DO NOTHING').run([name])
     const bucket = this.#number(name)
     this.#db.prepare('DELETE FROM rp_stage WHERE bucket = ?').run([bucket])
-    this.#db.prepare('UPDATE rp_buckets SET last_op = 0, applied_op = 0, checksum = 0, ops = 0 WHERE id = ?').run([bucket])
+    this.#db
+      .prepare('UPDATE rp_buckets SET last_op = 0, applied_op = 0, checksum = 0, ops = 0 WHERE id = ?')
+      .run([bucket])
     this.#nextGeneration(bucket)
   }
 }

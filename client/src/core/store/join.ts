@@ -16,7 +16,9 @@ interface Op {
  */
 export function joinOps(db: Sqlite, tx: number): void {
   let last: Op | null = null
-  for (const values of db.prepare('SELECT seq, op, type, row_id, data, old FROM rp_outbox WHERE tx = ? ORDER BY seq').all([tx])) {
+  for (const values of db
+    .prepare('SELECT seq, op, type, row_id, data, old FROM rp_outbox WHERE tx = ? ORDER BY seq')
+    .all([tx])) {
     const next = opOf(values)
     if (last === null || last.row !== next.row || last.op === 'delete' || next.op !== 'patch') {
       last = next

@@ -109,7 +109,9 @@ export function get(db: Sqlite, key: string): string | number | null {
 }
 
 export function put(db: Sqlite, key: string, value: string | number): void {
-  db.prepare('INSERT INTO rp_kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run([key, value])
+  db.prepare('INSERT INTO rp_kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(
+    [key, value],
+  )
 }
 
 /** The number of a table's name; made when it is first met. */

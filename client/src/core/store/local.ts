@@ -27,7 +27,9 @@ export function beginWrite(db: Sqlite, id: string, now: number): number {
  */
 export function endWrite(db: Sqlite, seq: number, call: string | null = null): Set<string> {
   db.exec('DELETE FROM rp_capture')
-  const names = db.prepare('SELECT DISTINCT t.name FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ?').all([seq])
+  const names = db
+    .prepare('SELECT DISTINCT t.name FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ?')
+    .all([seq])
   joinOps(db, seq)
   checkSize(db, seq)
   seal(db, seq)
@@ -45,9 +47,15 @@ function checkSize(db: Sqlite, seq: number): void {
       )
       .all([seq])[0] ?? []
   if (integer(count) > MAX_OPS)
-    throw new ProblemError('too_large', `one write changes ${count} rows, and at most ${MAX_OPS} can be uploaded together`)
+    throw new ProblemError(
+      'too_large',
+      `one write changes ${count} rows, and at most ${MAX_OPS} can be uploaded together`,
+    )
   if (integer(bytes) > MAX_BYTES)
-    throw new ProblemError('too_large', `one write has ${bytes} bytes, and at most ${MAX_BYTES} can be uploaded together`)
+    throw new ProblemError(
+      'too_large',
+      `one write has ${bytes} bytes, and at most ${MAX_BYTES} can be uploaded together`,
+    )
 }
 
 /**

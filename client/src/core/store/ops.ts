@@ -14,7 +14,9 @@ export interface StoredOp {
 /** The ops of a transaction as a JSON array. */
 export function opsText(db: Sqlite, tx: number): string {
   const ops = db
-    .prepare('SELECT o.op, t.name, o.row_id, o.data, o.old FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ? ORDER BY o.seq')
+    .prepare(
+      'SELECT o.op, t.name, o.row_id, o.data, o.old FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ? ORDER BY o.seq',
+    )
     .all([tx])
   return opsJson(ops.map(([op, table, id, data, old]) => storedOp([op, table, id, data, old])))
 }
@@ -33,7 +35,13 @@ export function opsJson(ops: readonly StoredOp[]): string {
 /** From values in the order of its members. */
 export function storedOp([op, table, id, data, old]: readonly (SqlValue | undefined)[]): StoredOp {
   if (op !== 'put' && op !== 'patch' && op !== 'delete') throw new Error(`Not an op: ${String(op)}`)
-  return { op, table: text(table), id: text(id), data: typeof data === 'string' ? data : null, old: typeof old === 'string' ? old : null }
+  return {
+    op,
+    table: text(table),
+    id: text(id),
+    data: typeof data === 'string' ? data : null,
+    old: typeof old === 'string' ? old : null,
+  }
 }
 
 export const proofOf = (id: string, ops: string): number => hash(`${id} ${ops}`)

@@ -30,7 +30,9 @@ type Kept = Pick<StoredTable, 'columns' | 'indexes'>
 export function applySchema(db: Sqlite, schema: StoreSchema): Map<string, StoredTable> {
   checkSchema(schema)
   return db.transaction(() => {
-    const kept = new Map<string, Kept>(Object.entries(JSON.parse(String(get(db, 'tables') ?? '{}')) as Record<string, Kept>))
+    const kept = new Map<string, Kept>(
+      Object.entries(JSON.parse(String(get(db, 'tables') ?? '{}')) as Record<string, Kept>),
+    )
     const tables = new Map<string, StoredTable>()
     const added: string[] = []
     const names = new Set([...kept.keys(), ...Object.keys(schema.tables)])
@@ -52,7 +54,13 @@ export function applySchema(db: Sqlite, schema: StoreSchema): Map<string, Stored
       db.exec(triggerScript(name, type, table))
     }
     fillAdded(db, tables, added)
-    put(db, 'tables', JSON.stringify(Object.fromEntries([...tables].map(([name, { columns, indexes }]) => [name, { columns, indexes }]))))
+    put(
+      db,
+      'tables',
+      JSON.stringify(
+        Object.fromEntries([...tables].map(([name, { columns, indexes }]) => [name, { columns, indexes }])),
+      ),
+    )
     return tables
   })
 }
@@ -69,7 +77,8 @@ function change(db: Sqlite, name: string, type: number, before: Kept, table: Sto
     rebuild(db, name, before, table)
     if (retyped.some((column) => affinity(before, column) !== DECLARED.text)) loadAgain(db, name, type)
   }
-  for (const column of Object.keys(table.columns)) if (!Object.hasOwn(before.columns, column)) addColumn(db, name, type, column, table)
+  for (const column of Object.keys(table.columns))
+    if (!Object.hasOwn(before.columns, column)) addColumn(db, name, type, column, table)
   markCovered(db, type)
 }
 
@@ -117,7 +126,8 @@ function loadAgain(db: Sqlite, name: string, type: number): void {
 function changeIndexes(db: Sqlite, name: string, before: StoredTable['indexes'], wanted: StoredTable['indexes']): void {
   for (const [index, on] of Object.entries(before))
     if (String(wanted[index]) !== String(on)) db.exec(`DROP INDEX ${indexName(name, index)}`)
-  for (const [index, on] of Object.entries(wanted)) if (String(before[index]) !== String(on)) db.exec(indexScript(name, index, on))
+  for (const [index, on] of Object.entries(wanted))
+    if (String(before[index]) !== String(on)) db.exec(indexScript(name, index, on))
 }
 
 /** Rows that came before the schema had their table have waited among the copies. */

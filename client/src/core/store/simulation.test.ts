@@ -13,12 +13,16 @@ const SEED = Number(process.env.ROCKPOOL_STORE_SEED ?? 1)
 const ENOUGH = 400
 const LONG_MS = 30 * 60_000
 
-test(`${SCHEDULES} schedules: tables are what the server has, and local changes on top of it`, { timeout: LONG_MS }, async () => {
-  const { violation, counts } = await inThread({ storeSeed: SEED, schedules: SCHEDULES, mutations: [] })
-  expect(violation).toBeNull()
-  for (const what of ['checkpoint', 'partial', 'mismatch', 'crash', 'accepted', 'rejected', 'schema'])
-    expect(counts[what], what).toBeGreaterThan(10)
-})
+test(
+  `${SCHEDULES} schedules: tables are what the server has, and local changes on top of it`,
+  { timeout: LONG_MS },
+  async () => {
+    const { violation, counts } = await inThread({ storeSeed: SEED, schedules: SCHEDULES, mutations: [] })
+    expect(violation).toBeNull()
+    for (const what of ['checkpoint', 'partial', 'mismatch', 'crash', 'accepted', 'rejected', 'schema'])
+      expect(counts[what], what).toBeGreaterThan(10)
+  },
+)
 
 test('the code of each rule stands where the list says, once', () => {
   for (const { mutations } of RULES) expect(mutated(mutations).size).toBe(1)

@@ -27,7 +27,9 @@ function open(db = nodeSqlite(new DatabaseSync(':memory:')), schema = SCHEMA): S
       const incoming = new Incoming(db, tables)
       const lastOp = Number(ops.at(-1)?.op_id ?? 0)
       incoming.receive('b', ops, 1)
-      const sum = checksum ?? Number(db.prepare("SELECT checksum FROM rp_buckets WHERE name = 'b'").all()[0]?.[0] ?? 0) + ops.length
+      const sum =
+        checksum ??
+        Number(db.prepare("SELECT checksum FROM rp_buckets WHERE name = 'b'").all()[0]?.[0] ?? 0) + ops.length
       return incoming.complete(
         { lastOp, writeCheckpoint: null, buckets: new Map([['b', { checksum: sum, priority: 1, count: ops.length }]]) },
         null,

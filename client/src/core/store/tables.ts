@@ -16,7 +16,13 @@ export interface StoredTable {
   indexes: Record<string, readonly string[]>
 }
 
-export const DECLARED: Record<ColumnType, string> = { text: 'TEXT', integer: 'INTEGER', real: 'REAL', boolean: 'BOOLEAN', json: 'TEXT' }
+export const DECLARED: Record<ColumnType, string> = {
+  text: 'TEXT',
+  integer: 'INTEGER',
+  real: 'REAL',
+  boolean: 'BOOLEAN',
+  json: 'TEXT',
+}
 
 export const atTable = (name: string): string => identifier(`rp_at_${name}`)
 
@@ -39,7 +45,8 @@ export const serverFields = (table: StoredTable, json: string): string[] =>
   Object.keys(table.columns).map((column) => `${json} ->> ${member(column)}`)
 
 /** The same of an object of our own, where an object stands for a blob. */
-export const ownFields = (table: StoredTable, json: string): string[] => Object.keys(table.columns).map((column) => ownField(column, json))
+export const ownFields = (table: StoredTable, json: string): string[] =>
+  Object.keys(table.columns).map((column) => ownField(column, json))
 
 export function ownField(column: string, json: string): string {
   const path = member(column)
@@ -52,7 +59,8 @@ export function restJson(table: StoredTable, json: string): string {
   return `nullif(json_remove(${[json, ...known].join(', ')}), '{}')`
 }
 
-export const columnList = (table: StoredTable): string => ['id', ...Object.keys(table.columns).map(identifier)].join(', ')
+export const columnList = (table: StoredTable): string =>
+  ['id', ...Object.keys(table.columns).map(identifier)].join(', ')
 
 /** The index on id stands apart from the table so that a first download can make it last. */
 export function tableScript(name: string, table: StoredTable): string {
@@ -86,7 +94,8 @@ export function triggerScript(name: string, type: number, table: StoredTable): s
   const quoted = identifier(name)
   const at = atTable(name)
   const capturing = 'EXISTS (SELECT 1 FROM rp_capture)'
-  const uncovered = (row: string): string => `NOT EXISTS (SELECT 1 FROM rp_base WHERE type = ${type} AND row_id = ${row}.id)`
+  const uncovered = (row: string): string =>
+    `NOT EXISTS (SELECT 1 FROM rp_base WHERE type = ${type} AND row_id = ${row}.id)`
   const damaged = literal(`rp: storage_corrupt ${name}`)
   const trigger = (kind: Trigger, event: string, when: string, body: string): string =>
     `CREATE TRIGGER ${identifier(`rp_${kind}_${name}`)} ${event} ON ${quoted} WHEN ${when} BEGIN ${body} END;`
@@ -115,12 +124,15 @@ export function triggerScript(name: string, type: number, table: StoredTable): s
   const op = (kind: string, id: string, data: string, old = 'NULL'): string =>
     `INSERT INTO rp_outbox (tx, op, type, row_id, data, old) VALUES ((SELECT tx FROM rp_capture), '${kind}', ${type}, ${id}, ${data}, ${table.old ? old : 'NULL'});`
   const allOf = (row: Row): string =>
-    table.visible.map((column) => `${literal(column)}, json(${uploadJson(row, column, table.columns[column])})`).join(', ')
+    table.visible
+      .map((column) => `${literal(column)}, json(${uploadJson(row, column, table.columns[column])})`)
+      .join(', ')
   const differs = (columns: readonly string[]): string =>
     columns.map((column) => `NEW.${identifier(column)} IS NOT OLD.${identifier(column)}`).join(' OR ')
   const changedOf = (row: Row): string => {
     const each = table.visible.map(
-      (column) => `SELECT ${literal(column)} AS k, ${uploadJson(row, column, table.columns[column])} AS v WHERE ${differs([column])}`,
+      (column) =>
+        `SELECT ${literal(column)} AS k, ${uploadJson(row, column, table.columns[column])} AS v WHERE ${differs([column])}`,
     )
     return `(SELECT json_group_object(k, json(v)) FROM (${each.join(' UNION ALL ')}))`
   }

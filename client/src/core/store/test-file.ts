@@ -16,7 +16,9 @@ export class TestFile {
 
   open(): Sqlite {
     const db = new DatabaseSync(this.#path)
-    db.exec('PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY; PRAGMA page_size = 1024')
+    db.exec(
+      'PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY; PRAGMA page_size = 1024',
+    )
     this.#connection = nodeSqlite(db)
     return this.#connection
   }

@@ -148,7 +148,9 @@ export class TestQueue {
     this.#late.length = 0
     // What is decided is on the disk, and the server has heard of it.
     this.#with.flush()
-    const decided = new Set(this.#all.filter(({ state }) => state !== 'pending' && state !== 'sent').map(({ id }) => id))
+    const decided = new Set(
+      this.#all.filter(({ state }) => state !== 'pending' && state !== 'sent').map(({ id }) => id),
+    )
     this.#uploads.forget(decided)
   }
 
@@ -171,7 +173,8 @@ export class TestQueue {
       [0.3, { contentType: 'text/html' }],
     ])
     const read = readAnswer({ ...whole, ...broken }, request.ids)
-    if ((read.kind === 'decided') !== (Object.keys(broken).length === 0)) throw new Error(`read as ${read.kind}: ${JSON.stringify(broken)}`)
+    if ((read.kind === 'decided') !== (Object.keys(broken).length === 0))
+      throw new Error(`read as ${read.kind}: ${JSON.stringify(broken)}`)
     if (read.kind === 'decided') {
       const stored = storeAnswer(this.#with.db, this.#with.tables(), read, answer, 1)
       this.#decided(read)
@@ -227,7 +230,10 @@ export class TestQueue {
   }
 
   #reset(): void {
-    const ids = this.#with.db.prepare("SELECT id FROM rp_tx WHERE state <> 'accepted' ORDER BY seq").all().flat() as string[]
+    const ids = this.#with.db
+      .prepare("SELECT id FROM rp_tx WHERE state <> 'accepted' ORDER BY seq")
+      .all()
+      .flat() as string[]
     for (const [n, each] of this.#waiting().entries()) {
       const next = ids[n] ?? ''
       if (next === each.id) throw new Error(`${next} has its old id after a reset`)
@@ -239,7 +245,8 @@ export class TestQueue {
   }
 
   #setTargets(upTo: number, target: number): void {
-    for (const each of this.#all) if (each.state === 'accepted' && each.target === null && each.seq <= upTo) each.target = target
+    for (const each of this.#all)
+      if (each.state === 'accepted' && each.target === null && each.seq <= upTo) each.target = target
     // The checkpoint may have come before the answer.
     this.#confirm()
   }
@@ -284,7 +291,9 @@ export class TestQueue {
         () => {
           const op = one.ops[0]
           if (!op || !schema().tables[op.table]?.columns.title) return
-          const id = derived(() => edit(db, tables(), one.id, [{ ...op, op: 'patch', data: '{"title":"edited"}', old: null }], 1))
+          const id = derived(() =>
+            edit(db, tables(), one.id, [{ ...op, op: 'patch', data: '{"title":"edited"}', old: null }], 1),
+          )
           one.next = id
           this.#add({
             seq: this.#seqOf(id ?? ''),
@@ -315,9 +324,11 @@ export class TestQueue {
     this.#givenOf.set(of.id, of.id)
   }
 
-  #open = (): LocalTransaction[] => this.#all.filter(({ state, next }) => state === 'failed' && next === null).sort((a, b) => a.seq - b.seq)
+  #open = (): LocalTransaction[] =>
+    this.#all.filter(({ state, next }) => state === 'failed' && next === null).sort((a, b) => a.seq - b.seq)
   #waiting = (): LocalTransaction[] => this.#all.filter(({ state }) => state === 'pending' || state === 'sent')
-  #seqOf = (id: string): number => this.#with.db.prepare('SELECT seq FROM rp_tx WHERE id = ?').all([id])[0]?.[0] as number
+  #seqOf = (id: string): number =>
+    this.#with.db.prepare('SELECT seq FROM rp_tx WHERE id = ?').all([id])[0]?.[0] as number
 
   #of(id: string): LocalTransaction {
     const found = this.#all.find((each) => each.id === id)
@@ -370,7 +381,8 @@ export class TestQueue {
       const fate = fateOf(db, given)
       const found = fate?.result === 'accepted' && fate.confirmed ? 'confirmed' : (fate?.result ?? null)
       equal(`after ${after} the fate of ${given}`, [[found]], [[FATES[state]]])
-      if (given.startsWith('tx') && fateOfCall(db, `call of ${given}`)?.id !== given) throw new Error(`the call of ${given} is not known`)
+      if (given.startsWith('tx') && fateOfCall(db, `call of ${given}`)?.id !== given)
+        throw new Error(`the call of ${given} is not known`)
     }
     const once = new Set<string>()
     for (const id of this.#uploads.applied) {
@@ -408,7 +420,10 @@ const rowsOf = (ops: readonly LocalOp[]): Set<string> => new Set(ops.map(({ tabl
 
 /** Booleans are 0 and 1 here, and JSON holds neither bytes nor all integers. */
 function valuesText(data: Record<string, unknown>): string {
-  const plain = Object.entries(data).map(([name, value]): [string, unknown] => [name, plainOf(value as SqlValue | boolean | object)])
+  const plain = Object.entries(data).map(([name, value]): [string, unknown] => [
+    name,
+    plainOf(value as SqlValue | boolean | object),
+  ])
   return JSON.stringify(plain.sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 

@@ -41,7 +41,8 @@ export class TestServer {
 
   constructor(random: Random) {
     this.#random = random
-    for (const [n, name] of ['a', 'b', 'c'].entries()) this.#buckets.set(name, { log: [], priority: n + 1, granted: random.chance(0.8) })
+    for (const [n, name] of ['a', 'b', 'c'].entries())
+      this.#buckets.set(name, { log: [], priority: n + 1, granted: random.chance(0.8) })
   }
 
   get lastOp(): number {
@@ -149,7 +150,8 @@ export class TestServer {
   /** Superseded ops become MOVE, what does nothing at the start one CLEAR. */
   #compact({ log }: ServerBucket): void {
     const newest = new Map<string, number>()
-    for (const op of log) if (op.op === 'PUT' || op.op === 'REMOVE') newest.set(`${key(op.object_type, op.object_id)} ${op.subkey}`, op.at)
+    for (const op of log)
+      if (op.op === 'PUT' || op.op === 'REMOVE') newest.set(`${key(op.object_type, op.object_id)} ${op.subkey}`, op.at)
     for (const [n, op] of log.entries()) {
       if (op.op !== 'PUT' && op.op !== 'REMOVE') continue
       if (newest.get(`${key(op.object_type, op.object_id)} ${op.subkey}`) !== op.at)
@@ -203,7 +205,8 @@ function randomData(random: Random): string {
   return `{${members.join(',')}}`
 }
 
-const sent = (value: SqlValue): unknown => (typeof value === 'bigint' ? 7 : value instanceof Uint8Array ? 'bytes' : value)
+const sent = (value: SqlValue): unknown =>
+  typeof value === 'bigint' ? 7 : value instanceof Uint8Array ? 'bytes' : value
 
 /** A row of the server as the tables show it. */
 export function shown(data: string): ModelRow {

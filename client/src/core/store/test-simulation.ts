@@ -165,7 +165,9 @@ class Schedule {
     damage: (): void => {
       // What came of a bucket does not add up.
       this.#db
-        .prepare('UPDATE rp_buckets SET checksum = checksum + 1 WHERE id = (SELECT id FROM rp_buckets WHERE name IS NOT NULL LIMIT 1)')
+        .prepare(
+          'UPDATE rp_buckets SET checksum = checksum + 1 WHERE id = (SELECT id FROM rp_buckets WHERE name IS NOT NULL LIMIT 1)',
+        )
         .run()
       this.#incoming = this.#connect()
     },
@@ -228,8 +230,14 @@ class Schedule {
     this.#frozen = new Map([...target.buckets.keys()].map((name) => [name, this.#server.rows(name)]))
     // In this connection nothing else is announced before it is complete.
     this.#incoming.keep(target)
-    const after = new Map([...positions(this.#db).map(({ name, after }): [string, number] => [name, Number(after)]), ...this.#came])
-    return { target, ops: new Map([...target.buckets.keys()].map((name) => [name, this.#server.ops(name, after.get(name) ?? 0)])) }
+    const after = new Map([
+      ...positions(this.#db).map(({ name, after }): [string, number] => [name, Number(after)]),
+      ...this.#came,
+    ])
+    return {
+      target,
+      ops: new Map([...target.buckets.keys()].map((name) => [name, this.#server.ops(name, after.get(name) ?? 0)])),
+    }
   }
 
   #write(): void {
@@ -276,7 +284,9 @@ class Schedule {
     const patch = (data: ModelRow, of = id): void => {
       const before = rows.get(key(table, of))
       if (!before) return
-      const different = Object.fromEntries(Object.entries(data).filter(([column, value]) => !isSame(before[column], value)))
+      const different = Object.fromEntries(
+        Object.entries(data).filter(([column, value]) => !isSame(before[column], value)),
+      )
       if (Object.keys(different).length === 0) return
       rows.set(key(table, of), { ...before, ...different })
       const old = Object.fromEntries(Object.keys(different).map((column) => [column, before[column] ?? null]))
@@ -294,15 +304,26 @@ class Schedule {
     random.weighted<() => void>([
       [4, () => (insert('INSERT OR REPLACE'), put())],
       [2, () => (insert('INSERT OR IGNORE'), stored ? undefined : put())],
-      [3, () => (insert('INSERT', `ON CONFLICT (id) DO UPDATE SET ${quoted} = excluded.${quoted}`), stored ? patch(one) : put())],
+      [
+        3,
+        () => (
+          insert('INSERT', `ON CONFLICT (id) DO UPDATE SET ${quoted} = excluded.${quoted}`),
+          stored ? patch(one) : put()
+        ),
+      ],
       [
         4,
-        () => (this.#db.prepare(`UPDATE ${identifier(table)} SET ${quoted} = ? WHERE id = ?`).run([one[column] ?? null, id]), patch(one)),
+        () => (
+          this.#db.prepare(`UPDATE ${identifier(table)} SET ${quoted} = ? WHERE id = ?`).run([one[column] ?? null, id]),
+          patch(one)
+        ),
       ],
       [
         1,
         () => (
-          this.#db.prepare(`UPDATE OR REPLACE ${identifier(table)} SET ${quoted} = ? WHERE id = ?`).run([one[column] ?? null, id]),
+          this.#db
+            .prepare(`UPDATE OR REPLACE ${identifier(table)} SET ${quoted} = ? WHERE id = ?`)
+            .run([one[column] ?? null, id]),
           patch(one)
         ),
       ],
@@ -311,7 +332,9 @@ class Schedule {
         2,
         () => {
           // The row with the highest number goes, and another one gets its number.
-          const newest = this.#db.prepare(`SELECT id FROM ${identifier(table)} ORDER BY rowid DESC LIMIT 1`).all()[0]?.[0]
+          const newest = this.#db
+            .prepare(`SELECT id FROM ${identifier(table)} ORDER BY rowid DESC LIMIT 1`)
+            .all()[0]?.[0]
           if (typeof newest !== 'string') return
           this.#db.prepare(`DELETE FROM ${identifier(table)} WHERE id = ?`).run([newest])
           remove(newest)
@@ -374,7 +397,10 @@ class Schedule {
     for (const name of this.#tables.keys()) {
       const [at, table] = [atTable(name), identifier(name)]
       const type = `(SELECT id FROM rp_types WHERE name = '${name}')`
-      this.#none(`a link of ${name} without a row`, `SELECT rid FROM ${at} WHERE rid NOT IN (SELECT rowid FROM ${table})`)
+      this.#none(
+        `a link of ${name} without a row`,
+        `SELECT rid FROM ${at} WHERE rid NOT IN (SELECT rowid FROM ${table})`,
+      )
       this.#none(
         `a row of ${name} without its link`,
         `SELECT id FROM ${table} t WHERE (SELECT count(*) FROM ${at} WHERE rid = t.rowid AND proof = rp_hash(t.id)) +
@@ -412,7 +438,13 @@ const isSame = (a: SqlValue | undefined, b: SqlValue): boolean => textOf([a ?? n
 
 const textOf = (row: readonly SqlValue[]): string =>
   row
-    .map((value) => (value instanceof Uint8Array ? `x${[...value].join(' ')}` : typeof value === 'string' ? `'${value}'` : String(value)))
+    .map((value) =>
+      value instanceof Uint8Array
+        ? `x${[...value].join(' ')}`
+        : typeof value === 'string'
+          ? `'${value}'`
+          : String(value),
+    )
     .join(' | ')
 
 function localValue(random: Random, column: string): SqlValue {
@@ -430,7 +462,10 @@ export function schedule(seed: number, connection?: Sqlite): Outcome {
     run.run(STEPS)
     return { violation: null, counts: run.counts }
   } catch (error) {
-    return { violation: error instanceof Error ? `${error.message}\n${error.stack}` : String(error), counts: run.counts }
+    return {
+      violation: error instanceof Error ? `${error.message}\n${error.stack}` : String(error),
+      counts: run.counts,
+    }
   } finally {
     run.end()
   }

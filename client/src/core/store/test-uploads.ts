@@ -46,7 +46,8 @@ export class TestUploads {
   /** Answers the body of a response. */
   receive(text: string): string {
     const { client_id, answered, transactions }: Body = JSON.parse(text)
-    if (!this.#ever.has(client_id) && answered > 0) this.fault = `a client that nobody has seen says that it has decided up to ${answered}`
+    if (!this.#ever.has(client_id) && answered > 0)
+      this.fault = `a client that nobody has seen says that it has decided up to ${answered}`
     this.#ever.add(client_id)
     const known = this.#clients.get(client_id)
     const client = known ?? { answered: 0, verdicts: new Map<string, Known>() }
@@ -67,12 +68,17 @@ export class TestUploads {
       if (!('result' in verdict) || verdict.result === 'retry' || verdict.result === 'client_reset') break
     }
     const reopen = this.#rejected.length > 0 && this.#random.chance(0.15) ? [this.#random.pick(this.#rejected)] : []
-    return JSON.stringify({ verdicts, reopen, ...(this.#random.chance(0.5) ? { write_checkpoint: String(this.#server.mark()) } : {}) })
+    return JSON.stringify({
+      verdicts,
+      reopen,
+      ...(this.#random.chance(0.5) ? { write_checkpoint: String(this.#server.mark()) } : {}),
+    })
   }
 
   /** A client that has a decision for everything is forgotten after a year. `decided`: ids of transactions. */
   forget(decided: ReadonlySet<string>): void {
-    for (const [id, { verdicts }] of this.#clients) if ([...verdicts.keys()].every((each) => decided.has(each))) this.#clients.delete(id)
+    for (const [id, { verdicts }] of this.#clients)
+      if ([...verdicts.keys()].every((each) => decided.has(each))) this.#clients.delete(id)
   }
 
   #verdict(client: Client, { id, seq, ops }: WireTransaction): object {
@@ -81,17 +87,23 @@ export class TestUploads {
     if (seq <= client.answered) return { result: 'client_reset' }
     if (this.#random.chance(0.05)) return { result: 'retry', code: '40001', after: 1 }
     const rows = new Set(ops.map(({ table, id: row }) => `${table} ${row}`))
-    const blocked = [...client.verdicts.values()].some(({ rejected, rows: of }) => rejected && [...of].some((row) => rows.has(row)))
+    const blocked = [...client.verdicts.values()].some(
+      ({ rejected, rows: of }) => rejected && [...of].some((row) => rows.has(row)),
+    )
     const decide = (verdict: object, rejected: boolean): object => {
       client.verdicts.set(id, { seq, verdict, rejected, rows })
       if (rejected) this.#rejected.push(id)
       return verdict
     }
     if (blocked) return decide({ result: 'rejected', code: 'depends_on', message: 'another one' }, true)
-    if (this.#random.chance(0.35)) return decide({ result: 'rejected', code: 'not_allowed', message: 'refused', current: { n: 1 } }, true)
+    if (this.#random.chance(0.35))
+      return decide({ result: 'rejected', code: 'not_allowed', message: 'refused', current: { n: 1 } }, true)
     this.applied.push(id)
     this.#server.upload(
-      ops.map((op) => ({ ...op, data: Object.fromEntries(Object.entries(op.data ?? {}).map(([k, v]) => [k, stored(v)])) })),
+      ops.map((op) => ({
+        ...op,
+        data: Object.fromEntries(Object.entries(op.data ?? {}).map(([k, v]) => [k, stored(v)])),
+      })),
     )
     return decide({ result: 'accepted' }, false)
   }
@@ -99,7 +111,8 @@ export class TestUploads {
   /** What was sent once never changes. */
   #unchanged({ id, ops }: WireTransaction): void {
     const text = JSON.stringify(ops)
-    if ((this.#texts.get(id) ?? text) !== text) this.fault = `transaction ${id} was sent as ${this.#texts.get(id)} and as ${text}`
+    if ((this.#texts.get(id) ?? text) !== text)
+      this.fault = `transaction ${id} was sent as ${this.#texts.get(id)} and as ${text}`
     this.#texts.set(id, text)
   }
 }

@@ -20,7 +20,12 @@ const row = (op: number, id: string, title = `t${op}`): WireOp => ({
   checksum: op,
   data: JSON.stringify({ title }),
 })
-const entry = (bucket: string, ops: readonly WireOp[], priority = 3, reasons: BucketReason[] = [{ default: 0 }]): BucketEntry => ({
+const entry = (
+  bucket: string,
+  ops: readonly WireOp[],
+  priority = 3,
+  reasons: BucketReason[] = [{ default: 0 }],
+): BucketEntry => ({
   bucket,
   checksum: ops.reduce((sum, op) => sum + op.checksum, 0),
   count: ops.length,
@@ -42,7 +47,9 @@ const data = (bucket: string, ops: WireOp[]): SyncLine => ({
   data: { bucket, after: '0', next_after: String(ops.at(-1)?.op_id ?? 0), has_more: false, data: ops },
 })
 const complete = (lastOp: number): SyncLine => ({ checkpoint_complete: { last_op_id: String(lastOp) } })
-const partial = (lastOp: number, priority: number): SyncLine => ({ partial_checkpoint_complete: { last_op_id: String(lastOp), priority } })
+const partial = (lastOp: number, priority: number): SyncLine => ({
+  partial_checkpoint_complete: { last_op_id: String(lastOp), priority },
+})
 
 let db: Sqlite
 let log: string[]
@@ -177,7 +184,10 @@ test('each stream has its own progress and errors, and is synced when its bucket
   connect()
   const streams = [stream('all'), stream('items', false, [{ subscription: 1, message: 'list is no text' }])]
   const of = (id: number | null) => lines.streams().find(({ subscription }) => subscription === id)
-  feed(checkpoint(5, [entry('x', A, 1, [{ sub: 0 }]), entry('y', B, 3, [{ default: 0 }, { sub: 0 }])], streams), data('x', A))
+  feed(
+    checkpoint(5, [entry('x', A, 1, [{ sub: 0 }]), entry('y', B, 3, [{ default: 0 }, { sub: 0 }])], streams),
+    data('x', A),
+  )
   expect(of(one.id)).toEqual({
     name: 'items',
     subscription: one.id,

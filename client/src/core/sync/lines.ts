@@ -74,7 +74,11 @@ export class Lines {
       const { last_op_id, write_checkpoint, buckets, streams } = line.checkpoint
       this.#entries = streams ?? []
       this.#reasons = new Map()
-      this.#announce({ lastOp: Number(last_op_id), writeCheckpoint: write_checkpoint ?? null, buckets: new Map() }, buckets, true)
+      this.#announce(
+        { lastOp: Number(last_op_id), writeCheckpoint: write_checkpoint ?? null, buckets: new Map() },
+        buckets,
+        true,
+      )
       events.comparing(this.#comparing)
     } else if ('checkpoint_diff' in line) {
       const { last_op_id, write_checkpoint, updated_buckets, removed_buckets } = line.checkpoint_diff
@@ -135,7 +139,9 @@ export class Lines {
       throw new ProblemError('checksum', `${applied.mismatches.length} buckets do not add up and are downloaded again`)
     }
     this.#shown = priority ?? Infinity
-    const synced = this.streams().flatMap(({ synced, subscription }) => (synced && subscription !== null ? [subscription] : []))
+    const synced = this.streams().flatMap(({ synced, subscription }) =>
+      synced && subscription !== null ? [subscription] : [],
+    )
     markSynced(db, synced, now())
     if (applied.changed.size > 0) events.changed(applied.changed)
     events.complete(priority)
@@ -149,7 +155,9 @@ export class Lines {
    */
   #expect(entries: readonly BucketEntry[]): void {
     const rows = this.#with.db.prepare('SELECT name, applied_op, ops FROM rp_buckets WHERE name IS NOT NULL').all()
-    const known = new Map(rows.map(([name, applied, ops]) => [text(name), { isFirst: applied === 0, ops: integer(ops) }]))
+    const known = new Map(
+      rows.map(([name, applied, ops]) => [text(name), { isFirst: applied === 0, ops: integer(ops) }]),
+    )
     this.#expected.clear()
     this.#downloaded = 0
     this.#total = 0
@@ -175,7 +183,9 @@ export class Lines {
 
   /** Those that everybody has, and those of the request in its order. */
   streams(): StreamStatus[] {
-    const defaults = this.#entries.flatMap((entry, n) => (entry.is_default ? [this.#status(entry.name, null, entry, { default: n })] : []))
+    const defaults = this.#entries.flatMap((entry, n) =>
+      entry.is_default ? [this.#status(entry.name, null, entry, { default: n })] : [],
+    )
     const own = this.#with.subscriptions.map(({ id, name }, n) =>
       this.#status(
         name,
@@ -187,7 +197,12 @@ export class Lines {
     return [...defaults, ...own]
   }
 
-  #status(name: string, of: { id: number; place: number } | null, entry: StreamEntry | undefined, reason: BucketReason): StreamStatus {
+  #status(
+    name: string,
+    of: { id: number; place: number } | null,
+    entry: StreamEntry | undefined,
+    reason: BucketReason,
+  ): StreamStatus {
     const wanted = JSON.stringify(reason)
     const buckets = [...this.#reasons]
       .filter(([, reasons]) => reasons.some((each) => JSON.stringify(each) === wanted))

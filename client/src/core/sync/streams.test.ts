@@ -50,5 +50,7 @@ test('a clock that is put back neither ends a subscription nor keeps it for year
 })
 
 test('canonical text of parameters', () => {
-  expect(canonical({ b: { d: 1, c: 'x' }, a: [2, { z: null, y: undefined }] })).toBe('{"a":[2,{"z":null}],"b":{"c":"x","d":1}}')
+  expect(canonical({ b: { d: 1, c: 'x' }, a: [2, { z: null, y: undefined }] })).toBe(
+    '{"a":[2,{"z":null}],"b":{"c":"x","d":1}}',
+  )
 })

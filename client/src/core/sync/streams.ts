@@ -26,7 +26,11 @@ export interface Wanted {
 }
 
 /** Answers its number, and whether the server has to be told of it. Name and parameters name a subscription. */
-export function subscribe(db: Sqlite, { name, parameters, priority, ttl }: Wanted, now: number): { id: number; isNew: boolean } {
+export function subscribe(
+  db: Sqlite,
+  { name, parameters, priority, ttl }: Wanted,
+  now: number,
+): { id: number; isNew: boolean } {
   const params = canonical(parameters)
   const find = db.prepare('SELECT id, priority FROM rp_streams WHERE name = ? AND params = ?')
   const [known] = find.all([name, params])

@@ -8,5 +8,7 @@ const groups = { rules: ruleCases(), names: nameCases(), paths: pathCases() }
 
 test.each(Object.entries(groups))('%s: each chain is judged by the one thing that is special about it', (_, cases) => {
   expect(cases.length).toBeGreaterThan(25)
-  expect(cases.map(({ name, options }) => [name, outcome(options)])).toEqual(cases.map(({ name, expected }) => [name, expected]))
+  expect(cases.map(({ name, options }) => [name, outcome(options)])).toEqual(
+    cases.map(({ name, expected }) => [name, expected]),
+  )
 })

@@ -9,7 +9,9 @@ import { ruleCases } from './test-cases-rules.ts'
 
 test('workerd judges every chain as Node does', () => {
   const cases = [...ruleCases(), ...nameCases(), ...pathCases()]
-  expect(cases.map(({ name, options }) => [name, outcome(options)])).toEqual(cases.map(({ name, expected }) => [name, expected]))
+  expect(cases.map(({ name, options }) => [name, outcome(options)])).toEqual(
+    cases.map(({ name, expected }) => [name, expected]),
+  )
 })
 
 test('workerd also refuses a changed certificate, and nothing else happens', () => {

@@ -1,5 +1,17 @@
 import { X509Certificate } from 'node:crypto'
-import { DerReader, type Element, TAG, expectTag, inside, ownWith, readBits, readCount, readInteger, readTime, sameBytes } from './der.ts'
+import {
+  DerReader,
+  type Element,
+  TAG,
+  expectTag,
+  inside,
+  ownWith,
+  readBits,
+  readCount,
+  readInteger,
+  readTime,
+  sameBytes,
+} from './der.ts'
 import { type Extensions, readExtensions } from './extensions.ts'
 import { type Key, readKey } from './keys.ts'
 import { MAX_CERTIFICATE_BYTES } from './limits.ts'
@@ -46,7 +58,9 @@ export function readCertificate(der: Uint8Array, what: string): Certificate {
     return { ...parts, x509 }
   } catch (error) {
     if (isRefusal(error, 'too-large')) throw error
-    const why = isRefusal(error) ? error.message.replace(/^a certificate cannot be read: /, '') : 'the runtime refuses it'
+    const why = isRefusal(error)
+      ? error.message.replace(/^a certificate cannot be read: /, '')
+      : 'the runtime refuses it'
     return refuse('unreadable', `${what} cannot be read: ${why}. It must be an X.509 certificate; issue it again`)
   }
 }
@@ -63,7 +77,8 @@ function readParts(der: Uint8Array): Omit<Certificate, 'x509'> {
   const version = readVersion(inner.optional(ownWith(0)))
   const serial = readInteger(inner.next(TAG.integer))
   const digits = serial[0] === 0 ? serial.length - 1 : serial.length
-  if (digits > 20 || (serial[0] ?? 0) >= 0x80) refuse('unreadable', 'its serial number is negative or longer than 20 bytes')
+  if (digits > 20 || (serial[0] ?? 0) >= 0x80)
+    refuse('unreadable', 'its serial number is negative or longer than 20 bytes')
   const signature = inner.next(TAG.sequence)
   if (!sameBytes(signature.whole, outerSignature.whole)) refuse('unreadable', 'it names two kinds of signature')
   const issuer = readName(inner.next(TAG.sequence))

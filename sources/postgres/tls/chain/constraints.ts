@@ -54,7 +54,12 @@ function isNetwork(bytes: Uint8Array): boolean {
 /**
  * Throws `constraints` unless all names of a certificate below are allowed. `who` names that certificate for people.
  */
-export function checkNames(constraints: NameConstraints, subject: Name, names: readonly GeneralName[], who: string): void {
+export function checkNames(
+  constraints: NameConstraints,
+  subject: Name,
+  names: readonly GeneralName[],
+  who: string,
+): void {
   const all: GeneralName[] = isEmpty(subject) ? [...names] : [{ kind: 'directory', name: subject }, ...names]
   for (const name of all) {
     const permitted = constraints.permitted.filter((each) => sameKind(each, name))
@@ -64,7 +69,9 @@ export function checkNames(constraints: NameConstraints, subject: Name, names: r
     if (!allowed || excluded.some((each) => touches(name, each))) refuseName(who)
   }
   // Where there is an address of e-mail in the subject, constraints of e-mail are for it (RFC 5280).
-  const email = [...constraints.permitted, ...constraints.excluded].some((each) => each.kind === 'other' && each.number === RFC822)
+  const email = [...constraints.permitted, ...constraints.excluded].some(
+    (each) => each.kind === 'other' && each.number === RFC822,
+  )
   if (email && hasEmail(subject)) refuseName(who)
 }
 
@@ -78,7 +85,8 @@ function refuseName(who: string): never {
 const sameKind = (a: GeneralName, b: GeneralName): boolean =>
   a.kind === b.kind && (a.kind !== 'other' || (b.kind === 'other' && a.number === b.number))
 
-const isComparable = (name: GeneralName): boolean => (name.kind === 'dns' ? isHostName(plain(name.value)) : name.kind !== 'other')
+const isComparable = (name: GeneralName): boolean =>
+  name.kind === 'dns' ? isHostName(plain(name.value)) : name.kind !== 'other'
 
 /** Returns the host in lower case, without a leading `*.`. */
 const plain = (host: string): string => host.toLowerCase().replace(/^\*\./, '')
@@ -102,5 +110,7 @@ function touches(name: GeneralName, base: GeneralName): boolean {
 
 function inNetwork(address: Uint8Array, network: Uint8Array): boolean {
   const size = network.length / 2
-  return address.length === size && address.every((byte, i) => ((byte ^ (network[i] ?? 0)) & (network[size + i] ?? 0)) === 0)
+  return (
+    address.length === size && address.every((byte, i) => ((byte ^ (network[i] ?? 0)) & (network[size + i] ?? 0)) === 0)
+  )
 }

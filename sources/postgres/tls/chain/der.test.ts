@@ -1,5 +1,16 @@
 import { expect, test } from 'vitest'
-import { DerReader, TAG, inside, readBits, readBoolean, readCount, readInteger, readOid, readTime, type Element } from './der.ts'
+import {
+  DerReader,
+  TAG,
+  inside,
+  readBits,
+  readBoolean,
+  readCount,
+  readInteger,
+  readOid,
+  readTime,
+  type Element,
+} from './der.ts'
 import { MAX_DER_DEPTH } from './limits.ts'
 import { ascii, bytes, seq, tlv } from './test-authority.ts'
 import { reasonOf } from './test-cases.ts'
@@ -59,9 +70,11 @@ test('each value has exactly one form', () => {
     ],
     readBoolean,
   )
-  expect([read(bytes(2, 1, 0), readCount), read(bytes(2, 2, 1, 0), readCount), read(bytes(2, 5, 1, 0, 0, 0, 0), readCount)]).toEqual([
-    0, 256, 0x7fffffff,
-  ])
+  expect([
+    read(bytes(2, 1, 0), readCount),
+    read(bytes(2, 2, 1, 0), readCount),
+    read(bytes(2, 5, 1, 0, 0, 0, 0), readCount),
+  ]).toEqual([0, 256, 0x7fffffff])
   refused(
     [
       [2, 0],

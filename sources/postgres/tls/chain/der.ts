@@ -149,13 +149,15 @@ export function readBits({ value }: Element): { bytes: Uint8Array; unused: numbe
   const unused = value[0] ?? broken('bits without their number')
   const bytes = value.subarray(1)
   const last = bytes.at(-1)
-  if (unused > 7 || (last === undefined ? unused > 0 : (last & ((1 << unused) - 1)) !== 0)) broken('bits of an unknown form')
+  if (unused > 7 || (last === undefined ? unused > 0 : (last & ((1 << unused) - 1)) !== 0))
+    broken('bits of an unknown form')
   return { bytes, unused }
 }
 
 /** Returns an object identifier as `1.2.840.113549`, with arcs of any size. */
 export function readOid({ value }: Element): string {
-  if (value.length === 0 || value.length > MAX_OID_BYTES || (value.at(-1) ?? 0) >= 0x80) broken('an identifier of an unknown form')
+  if (value.length === 0 || value.length > MAX_OID_BYTES || (value.at(-1) ?? 0) >= 0x80)
+    broken('an identifier of an unknown form')
   const arcs: bigint[] = []
   let arc = 0n
   let begins = true
@@ -179,7 +181,8 @@ export function readOid({ value }: Element): string {
  */
 export function readTime({ tag, value }: Element): number {
   const text = String.fromCharCode(...value.subarray(0, 20))
-  const form = tag === TAG.utcTime ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/ : /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/
+  const form =
+    tag === TAG.utcTime ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/ : /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/
   const parts = tag === TAG.utcTime || tag === TAG.generalizedTime ? form.exec(text) : null
   if (parts === null) return broken('a date of an unknown form')
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = parts.slice(1).map(Number)

@@ -54,7 +54,9 @@ const READERS: Record<string, (into: Extensions, raw: Raw) => void> = {
     into.keyUsage = { digitalSignature: bit(0), keyCertSign: bit(5) }
   },
   '2.5.29.37': (into, { critical, value }) => {
-    const usages = members(value.enter(TAG.sequence), MAX_EXTENSIONS, 'usages').map((usage) => readOid(expectTag(usage, TAG.oid)))
+    const usages = members(value.enter(TAG.sequence), MAX_EXTENSIONS, 'usages').map((usage) =>
+      readOid(expectTag(usage, TAG.oid)),
+    )
     into.extendedKeyUsage = { critical, usages }
   },
   '2.5.29.17': (into, { critical, value }) => {

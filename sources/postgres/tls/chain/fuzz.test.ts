@@ -1,7 +1,20 @@
 import { expect, test } from 'vitest'
 import { Random } from '../../../../test/support/random.ts'
 import { verifyChain } from './index.ts'
-import { alternatives, authority, basic, constraints, dns, ip, keyUsage, make, nameOf, server, tlv, type Wanted } from './test-authority.ts'
+import {
+  alternatives,
+  authority,
+  basic,
+  constraints,
+  dns,
+  ip,
+  keyUsage,
+  make,
+  nameOf,
+  server,
+  tlv,
+  type Wanted,
+} from './test-authority.ts'
 import { HOST, NOW, outcome } from './test-cases.ts'
 import { mutated } from './test-fuzz.ts'
 
@@ -14,14 +27,22 @@ const root = authority({
 })
 const middle = authority({ cn: ['middle'], by: root, extensions: [basic(true, 0)] })
 const leaf = server({ by: middle, extensions: [alternatives(names)] })
-const options = (chain: Uint8Array[], anchors = [root.der]) => ({ chain, anchors, host: HOST, mode: 'full' as const, now: NOW })
+const options = (chain: Uint8Array[], anchors = [root.der]) => ({
+  chain,
+  anchors,
+  host: HOST,
+  mode: 'full' as const,
+  now: NOW,
+})
 
 test('a changed certificate of the server is refused, and nothing else happens', () => {
   expect(outcome(options([leaf.der, middle.der]))).toBe(3)
   const random = new Random(1)
   const reasons = new Set<string>()
   for (let i = 0; i < INPUTS; i++) {
-    const changed = random.chance(0.5) ? [mutated(leaf.der, random), middle.der] : [leaf.der, mutated(middle.der, random)]
+    const changed = random.chance(0.5)
+      ? [mutated(leaf.der, random), middle.der]
+      : [leaf.der, mutated(middle.der, random)]
     if (changed.every((der, at) => Buffer.compare(der, [leaf, middle][at]?.der ?? der) === 0)) continue
     const result = outcome(options(changed))
     expect(result, `input ${i}`).toBeTypeOf('string')
@@ -32,7 +53,9 @@ test('a changed certificate of the server is refused, and nothing else happens',
 
 test('a changed authority is read or refused, and the chain with it', () => {
   const random = new Random(2)
-  const results = new Set(Array.from({ length: INPUTS }, () => outcome(options([leaf.der, middle.der], [mutated(root.der, random)]))))
+  const results = new Set(
+    Array.from({ length: INPUTS }, () => outcome(options([leaf.der, middle.der], [mutated(root.der, random)]))),
+  )
   expect([...results]).toEqual(expect.arrayContaining(['unreadable', 'authority']))
 })
 
@@ -44,7 +67,9 @@ test('a certificate that an authority has signed is read or refused, regardless 
     const wanted: Wanted = { by: middle, keys, cn: ['server'] }
     const made = make(
       wanted,
-      [keyUsage(0x80), alternatives([dns(HOST)])].map((each) => (random.chance(0.5) ? { ...each, der: mutated(each.der, random) } : each)),
+      [keyUsage(0x80), alternatives([dns(HOST)])].map((each) =>
+        random.chance(0.5) ? { ...each, der: mutated(each.der, random) } : each,
+      ),
     )
     const result = outcome(options([made.der, middle.der]))
     results.set(result, (results.get(result) ?? 0) + 1)

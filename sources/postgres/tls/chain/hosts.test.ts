@@ -22,7 +22,18 @@ test('an address is read in every valid form, and in no other', () => {
     ['1:2:3:4:5:6:192.0.2.1', '000100020003000400050006c0000201'],
   ]
   expect(good.map(([text]) => [text, addressOf(text)])).toEqual(good)
-  const bad = ['1.2.3', '1.2.3.4.5', '01.2.3.4', '256.1.1.1', '1.2.3.4.', ':::', '1::2::3', ':1', '1:2:3:4:5:6:7', '1:2:3:4:5:6:7:8:9']
+  const bad = [
+    '1.2.3',
+    '1.2.3.4.5',
+    '01.2.3.4',
+    '256.1.1.1',
+    '1.2.3.4.',
+    ':::',
+    '1::2::3',
+    ':1',
+    '1:2:3:4:5:6:7',
+    '1:2:3:4:5:6:7:8:9',
+  ]
   const worse = [
     '::12345',
     '::g',
@@ -41,7 +52,15 @@ test('an address is read in every valid form, and in no other', () => {
 
 test('a name has letters, digits and hyphens, and does not end with a number', () => {
   const label = 'a'.repeat(63)
-  const good = ['localhost', 'a', 'a-b.c', 'xn--bcher-kva.example', '1a.b2', label, `${label}.${label}.${label}.${'a'.repeat(61)}`]
+  const good = [
+    'localhost',
+    'a',
+    'a-b.c',
+    'xn--bcher-kva.example',
+    '1a.b2',
+    label,
+    `${label}.${label}.${label}.${'a'.repeat(61)}`,
+  ]
   expect(good.filter((text) => !isHostName(text))).toEqual([])
   const bad = [
     '',
@@ -74,9 +93,9 @@ test('a wildcard is the whole first label, below a name of two or more labels th
   ]
   expect(good.filter(([pattern, name]) => !patternMatches(pattern, name))).toEqual([])
   const bad: [string, string][] = [
-    ...(['*', '*.', '*.b', '*.*.b', 'x*.a.b', '*x.a.b', 'x.*.b', '**.a.b', '*.a.b.', '.a.b', '', 'x.a.b.'] as const).map(
-      (pattern): [string, string] => [pattern, 'x.a.b'],
-    ),
+    ...(
+      ['*', '*.', '*.b', '*.*.b', 'x*.a.b', '*x.a.b', 'x.*.b', '**.a.b', '*.a.b.', '.a.b', '', 'x.a.b.'] as const
+    ).map((pattern): [string, string] => [pattern, 'x.a.b']),
     ['*.b', 'a.b'],
     ['*.com', 'example.com'],
     ['*.co.uk', 'example.co.uk'],
@@ -90,7 +109,8 @@ test('a wildcard is the whole first label, below a name of two or more labels th
 })
 
 test('a subject shows another host when it is a host and not an alternative name', () => {
-  const another = (text: string, names: string[] = ['db.example.com'], addresses: string[] = []) => isAnotherHost(text, names, addresses)
+  const another = (text: string, names: string[] = ['db.example.com'], addresses: string[] = []) =>
+    isAnotherHost(text, names, addresses)
   const yes = [
     'x.example.com',
     'DB.example.com',
@@ -103,7 +123,16 @@ test('a subject shows another host when it is a host and not an alternative name
     '2001:db8::',
   ]
   expect(yes.filter((text) => !another(text))).toEqual([])
-  const no = ['db.example.com', 'example.com', 'com.', 'Postgres', 'my database', 'project:instance', 'CA of Example, Inc. ', '']
+  const no = [
+    'db.example.com',
+    'example.com',
+    'com.',
+    'Postgres',
+    'my database',
+    'project:instance',
+    'CA of Example, Inc. ',
+    '',
+  ]
   expect(no.filter((text) => another(text))).toEqual([])
   expect(another('x.example.com', [])).toBe(false)
   expect(another('192.0.2.1', [], ['192.0.2.1'])).toBe(false)

@@ -25,7 +25,9 @@ export function parseHost(text: string): Host | null {
 
 function parseIpv4(text: string): number[] | null {
   const parts = text.split('.')
-  return parts.length === 4 && parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256) ? parts.map(Number) : null
+  return parts.length === 4 && parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256)
+    ? parts.map(Number)
+    : null
 }
 
 function parseIpv6(text: string): number[] | null {
@@ -59,8 +61,24 @@ function readGroups(text: string, last: boolean): number[] | null {
  * expected to lie about these.
  */
 const SHARED = new Set([
-  ...['s3.amazonaws.com', 'compute.amazonaws.com', 'compute-1.amazonaws.com', 'elb.amazonaws.com', 'cloudfront.net', 'github.io'],
-  ...['herokuapp.com', 'azurewebsites.net', 'cloudapp.net', 'web.app', 'appspot.com', 'run.app', 'workers.dev', 'pages.dev'],
+  ...[
+    's3.amazonaws.com',
+    'compute.amazonaws.com',
+    'compute-1.amazonaws.com',
+    'elb.amazonaws.com',
+    'cloudfront.net',
+    'github.io',
+  ],
+  ...[
+    'herokuapp.com',
+    'azurewebsites.net',
+    'cloudapp.net',
+    'web.app',
+    'appspot.com',
+    'run.app',
+    'workers.dev',
+    'pages.dev',
+  ],
   ...['vercel.app', 'netlify.app', 'fly.dev', 'onrender.com', 'ngrok.io', 'ngrok.app', 'ngrok-free.app', 'duckdns.org'],
 ])
 /** `co.uk`, `com.au` and similar domains. */

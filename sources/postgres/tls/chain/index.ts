@@ -29,7 +29,14 @@ export interface ChainOptions {
  * Returns the certificates from the server's own to the authority of DATABASE_CA that vouches for it, or a pin alone.
  * Throws ROCKPOOL_SOURCE_TLS with `details: {reason}`. Revocation is not checked.
  */
-export function verifyChain({ chain, anchors, host, mode, now, maxIntermediates = Infinity }: ChainOptions): X509Certificate[] {
+export function verifyChain({
+  chain,
+  anchors,
+  host,
+  mode,
+  now,
+  maxIntermediates = Infinity,
+}: ChainOptions): X509Certificate[] {
   checkSizes(chain, anchors)
   const trusted = anchors.map((der, i) => readCertificate(der, `certificate ${i + 1} of DATABASE_CA`))
   const [leaf, ...rest] = chain.map((der, i) =>
@@ -47,9 +54,17 @@ function pinOf(leaf: Certificate, now: number): Certificate[] {
   return [leaf]
 }
 
-function pathOf(leaf: Certificate, rest: Certificate[], anchors: Certificate[], now: number, maxIntermediates: number): Certificate[] {
+function pathOf(
+  leaf: Certificate,
+  rest: Certificate[],
+  anchors: Certificate[],
+  now: number,
+  maxIntermediates: number,
+): Certificate[] {
   checkLeaf(leaf, now)
-  const intermediates = rest.filter((each, i) => ![leaf, ...anchors, ...rest.slice(0, i)].some((earlier) => sameCertificate(earlier, each)))
+  const intermediates = rest.filter(
+    (each, i) => ![leaf, ...anchors, ...rest.slice(0, i)].some((earlier) => sameCertificate(earlier, each)),
+  )
   return findPath(leaf, { intermediates, anchors, now, maxIntermediates })
 }
 

@@ -84,7 +84,9 @@ function rsaProblem(bytes: Uint8Array, depth: number): string | null {
   if (length % 8 !== 0) return `of RSA with ${length} bits, which is not a whole number of bytes`
   // BoringSSL accepts exponents of up to 33 bits, OpenSSL longer ones. An even exponent is never valid.
   const odd = (modulus.at(-1) ?? 0) & (exponent.at(-1) ?? 0) & 1
-  return odd === 1 && bitLength(exponent) >= 2 && bitLength(exponent) <= 32 ? null : 'of RSA with an exponent that is not accepted'
+  return odd === 1 && bitLength(exponent) >= 2 && bitLength(exponent) <= 32
+    ? null
+    : 'of RSA with an exponent that is not accepted'
 }
 
 /** Returns the number of bits of a positive number, or 0 for a negative one. */
@@ -114,7 +116,8 @@ const SIGNATURES = new Map<string, 'SHA-256' | 'SHA-384' | 'SHA-512' | null>([
   ['300506032b6570', null],
 ])
 
-const digitsOf = (algorithm: Uint8Array) => Array.from(algorithm.subarray(0, 80), (byte) => byte.toString(16).padStart(2, '0')).join('')
+const digitsOf = (algorithm: Uint8Array) =>
+  Array.from(algorithm.subarray(0, 80), (byte) => byte.toString(16).padStart(2, '0')).join('')
 
 /** Returns the hash that an AlgorithmIdentifier names, or null for one that names none, or is not accepted. */
 export const signatureHash = (algorithm: Uint8Array) => SIGNATURES.get(digitsOf(algorithm)) ?? null

@@ -47,13 +47,19 @@ test('the error for another host shows the names of the certificate', () => {
     cn: ['x'],
     extensions: [alternatives([dns('a.example.com'), ip(192, 0, 2, 1), ip(...new Array<number>(15).fill(0), 1)])],
   })
-  expect(messageOf({ chain: [leaf.der] })).toContain('is for a.example.com, 192.0.2.1, ::1, and not for db.example.com. Connect to')
+  expect(messageOf({ chain: [leaf.der] })).toContain(
+    'is for a.example.com, 192.0.2.1, ::1, and not for db.example.com. Connect to',
+  )
 })
 
 test('the error for a date shows the date', () => {
   const past = { by: root, from: utc('200101000000Z'), to: utc('210101000000Z') }
-  expect(messageOf({ chain: [server(past).der] })).toMatch(/"CN=db\.example\.com" expired on 2021-01-01T00:00:00Z\. Renew it/)
-  expect(messageOf({ chain: [server({ by: root, from: utc('300101000000Z') }).der] })).toContain('is valid from 2030-01-01T00:00:00Z on')
+  expect(messageOf({ chain: [server(past).der] })).toMatch(
+    /"CN=db\.example\.com" expired on 2021-01-01T00:00:00Z\. Renew it/,
+  )
+  expect(messageOf({ chain: [server({ by: root, from: utc('300101000000Z') }).der] })).toContain(
+    'is valid from 2030-01-01T00:00:00Z on',
+  )
 })
 
 test('foreign text is shown without control characters, and cut', () => {

@@ -103,7 +103,11 @@ async function mutant(file: string, from: string, to: string): Promise<typeof ve
     ],
   })
   const module: { exports: { verifyChain?: typeof verifyChain } } = { exports: {} }
-  new Function('module', 'exports', 'require', outputFiles[0]?.text ?? '')(module, module.exports, createRequire(import.meta.url))
+  new Function('module', 'exports', 'require', outputFiles[0]?.text ?? '')(
+    module,
+    module.exports,
+    createRequire(import.meta.url),
+  )
   if (module.exports.verifyChain === undefined) throw new Error('the mutant has no verifyChain')
   return module.exports.verifyChain
 }
@@ -122,7 +126,9 @@ function noticed(verify: typeof verifyChain): string | undefined {
 }
 
 test('all cases pass when no check is removed', async () => {
-  expect(noticed(await mutant('index.ts', 'export function verifyChain', 'export function verifyChain'))).toBeUndefined()
+  expect(
+    noticed(await mutant('index.ts', 'export function verifyChain', 'export function verifyChain')),
+  ).toBeUndefined()
 })
 
 test.each(MUTANTS)('without %s a case has another outcome', async (_, file, from, to) => {

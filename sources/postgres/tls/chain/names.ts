@@ -1,4 +1,15 @@
-import { type DerReader, type Element, TAG, expectTag, inside, members, own, ownWith, readOid, sameBytes } from './der.ts'
+import {
+  type DerReader,
+  type Element,
+  TAG,
+  expectTag,
+  inside,
+  members,
+  own,
+  ownWith,
+  readOid,
+  sameBytes,
+} from './der.ts'
 import { MAX_NAMES } from './limits.ts'
 import { refuse } from './refusal.ts'
 
@@ -80,7 +91,8 @@ export const isEmpty = (name: Name): boolean => name.parts.length === 0
 
 export const sameName = (a: Name, b: Name): boolean => sameBytes(a.der, b.der)
 
-const attributesOf = (name: Name, oid: string): Attribute[] => name.parts.flat().filter((attribute) => attribute.oid === oid)
+const attributesOf = (name: Name, oid: string): Attribute[] =>
+  name.parts.flat().filter((attribute) => attribute.oid === oid)
 
 export const commonNames = (name: Name): string[] => attributesOf(name, COMMON_NAME).map(({ text }) => text ?? '')
 
@@ -90,7 +102,10 @@ export const hasEmail = (name: Name): boolean => attributesOf(name, EMAIL_ADDRES
 export function isBelow(name: Name, base: Name): boolean {
   return base.parts.every((part, i) => {
     const other = name.parts[i]
-    return other?.length === part.length && part.every((each, k) => each.oid === other[k]?.oid && sameBytes(each.whole, other[k].whole))
+    return (
+      other?.length === part.length &&
+      part.every((each, k) => each.oid === other[k]?.oid && sameBytes(each.whole, other[k].whole))
+    )
   })
 }
 
@@ -100,7 +115,8 @@ export function isBelow(name: Name, base: Name): boolean {
  */
 export function mayBeBelow(name: Name, base: Name): boolean {
   const fold = ({ text }: Attribute) => text?.normalize('NFKC').toLowerCase().replaceAll(/\s+/g, ' ').trim()
-  const mayBe = (a: Attribute, b: Attribute) => a.oid === b.oid && (a.text === null || b.text === null || fold(a) === fold(b))
+  const mayBe = (a: Attribute, b: Attribute) =>
+    a.oid === b.oid && (a.text === null || b.text === null || fold(a) === fold(b))
   return base.parts.every((part, i) => {
     const other = name.parts[i]
     return other?.length === part.length && part.every((each) => other.some((candidate) => mayBe(each, candidate)))
@@ -121,7 +137,8 @@ export function readGeneralNames(reader: DerReader): GeneralName[] {
 export function readGeneralName(element: Element): GeneralName {
   switch (element.tag) {
     case own(2):
-      if (element.value.some((byte) => byte > 0x7f)) refuse('unreadable', 'a certificate cannot be read: a host with letters beyond ASCII')
+      if (element.value.some((byte) => byte > 0x7f))
+        refuse('unreadable', 'a certificate cannot be read: a host with letters beyond ASCII')
       return { kind: 'dns', value: String.fromCharCode(...element.value.subarray(0, 1000)) }
     case own(7):
       return { kind: 'ip', bytes: element.value }

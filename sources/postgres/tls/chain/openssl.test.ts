@@ -19,7 +19,8 @@ const der = async (...names: string[]) =>
 
 const AUTHORITY =
   'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n'
-const SERVER = 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\nextendedKeyUsage=serverAuth\nauthorityKeyIdentifier=keyid\n'
+const SERVER =
+  'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\nextendedKeyUsage=serverAuth\nauthorityKeyIdentifier=keyid\n'
 const EC = ['ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']
 
 async function issue(name: string, by: string, extensions: string, key: string[], ...more: string[]): Promise<void> {
@@ -37,8 +38,22 @@ async function issue(name: string, by: string, extensions: string, key: string[]
     '-subj',
     `/O=Example/CN=${name}`,
   )
-  const signer = by === name ? ['-signkey', `${name}.key`] : ['-CA', `${by}.crt`, '-CAkey', `${by}.key`, '-CAcreateserial']
-  await openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.crt`, '-days', '30', '-extfile', `${name}.ext`, ...signer, ...more)
+  const signer =
+    by === name ? ['-signkey', `${name}.key`] : ['-CA', `${by}.crt`, '-CAkey', `${by}.key`, '-CAcreateserial']
+  await openssl(
+    'x509',
+    '-req',
+    '-in',
+    `${name}.csr`,
+    '-out',
+    `${name}.crt`,
+    '-days',
+    '30',
+    '-extfile',
+    `${name}.ext`,
+    ...signer,
+    ...more,
+  )
 }
 
 beforeAll(async () => {
@@ -55,8 +70,12 @@ test('a chain of OpenSSL passes: RSA, RSA-PSS, ECDSA, and a server with Ed25519'
   for (const host of ['localhost', '127.0.0.1', '::1', '[::1]'])
     expect(outcome({ chain: await der('server', 'middle'), anchors, host, mode: 'full', now: Date.now() })).toBe(3)
   expect(outcome({ chain: await der('simple'), anchors, host: 'localhost', mode: 'full', now: Date.now() })).toBe(2)
-  expect(outcome({ chain: await der('server'), anchors, host: 'localhost', mode: 'full', now: Date.now() })).toBe('authority')
-  expect(outcome({ chain: await der('simple'), anchors, host: '127.0.0.2', mode: 'full', now: Date.now() })).toBe('name')
+  expect(outcome({ chain: await der('server'), anchors, host: 'localhost', mode: 'full', now: Date.now() })).toBe(
+    'authority',
+  )
+  expect(outcome({ chain: await der('simple'), anchors, host: '127.0.0.2', mode: 'full', now: Date.now() })).toBe(
+    'name',
+  )
 })
 
 test('a default certificate of OpenSSL 3.0 lacks the key identifier of its authority: it passes, and works as a pin', async () => {

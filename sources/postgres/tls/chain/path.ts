@@ -27,7 +27,10 @@ export function findPath(leaf: Certificate, { intermediates, anchors, now, maxIn
   let longest = { length: 0, error: refusal('authority', '') }
   const signs = (issuer: Certificate, certificate: Certificate): boolean => {
     if (++checks > MAX_SIGNATURE_CHECKS)
-      refuse('work', `the chain of the server needs more than ${MAX_SIGNATURE_CHECKS} signature checks. Let it send only its own chain`)
+      refuse(
+        'work',
+        `the chain of the server needs more than ${MAX_SIGNATURE_CHECKS} signature checks. Let it send only its own chain`,
+      )
     return isSignedBy(certificate, issuer)
   }
   const note = (length: number, error: typeof longest.error) => {
@@ -50,7 +53,8 @@ export function findPath(leaf: Certificate, { intermediates, anchors, now, maxIn
         checkKey(issuer)
         if (!signs(issuer, top)) continue
         signed = true
-        if (path.length === MAX_PATH) refuse('path-length', `the chain of the server is longer than ${MAX_PATH} certificates`)
+        if (path.length === MAX_PATH)
+          refuse('path-length', `the chain of the server is longer than ${MAX_PATH} certificates`)
         if (!anchor && isSelfIssued(issuer) && signs(issuer, issuer)) throw unknownAuthority(issuer, known, anchors)
         checkAuthority(issuer, anchor, now)
         if (anchor) {
@@ -74,7 +78,8 @@ export function findPath(leaf: Certificate, { intermediates, anchors, now, maxIn
 }
 
 /** Returns true for two certificates of one authority. A path with both would be a circle. */
-const samePlace = (a: Certificate, b: Certificate): boolean => sameName(a.subject, b.subject) && sameBytes(a.key.der, b.key.der)
+const samePlace = (a: Certificate, b: Certificate): boolean =>
+  sameName(a.subject, b.subject) && sameBytes(a.key.der, b.key.der)
 
 function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
   try {
@@ -94,13 +99,20 @@ function checkPath(path: readonly Certificate[], maxIntermediates: number): void
   for (const [i, authority] of path.entries()) {
     if (i === 0) continue
     if (between > (authority.extensions.basic?.pathLength ?? Infinity))
-      refuse('path-length', `${authority.who} allows fewer authorities below it than the chain has. Use a shorter chain`)
+      refuse(
+        'path-length',
+        `${authority.who} allows fewer authorities below it than the chain has. Use a shorter chain`,
+      )
     if (i < path.length - 1 && !isSelfIssued(authority) && ++between > maxIntermediates)
-      refuse('path-length', `the chain of the server has more than ${maxIntermediates} authorities between it and DATABASE_CA`)
+      refuse(
+        'path-length',
+        `the chain of the server has more than ${maxIntermediates} authorities between it and DATABASE_CA`,
+      )
     const { constraints } = authority.extensions
     if (constraints === undefined) continue
     for (const [k, below] of path.slice(0, i).entries())
-      if (k === 0 || !isSelfIssued(below)) checkNames(constraints, below.subject, below.extensions.alternativeNames?.names ?? [], below.who)
+      if (k === 0 || !isSelfIssued(below))
+        checkNames(constraints, below.subject, below.extensions.alternativeNames?.names ?? [], below.who)
   }
 }
 
@@ -108,12 +120,19 @@ function checkPath(path: readonly Certificate[], maxIntermediates: number): void
  * Returns the error for a chain that ends with `top`, for which no authority vouches. `named` are authorities with the
  * right name and another key.
  */
-function unknownAuthority(top: Certificate, named: readonly Certificate[], anchors: readonly Certificate[]): RockpoolError {
+function unknownAuthority(
+  top: Certificate,
+  named: readonly Certificate[],
+  anchors: readonly Certificate[],
+): RockpoolError {
   const list = anchors.slice(0, 5).map(({ subject }) => `"${showName(subject)}"`)
   const known = [...list, ...(anchors.length > list.length ? ['…'] : [])].join(', ')
   const by = isSelfIssued(top) ? 'itself' : `"${showName(top.issuer)}"`
   const others = named.slice(0, 3).map(fingerprint).join(', ')
-  const other = others === '' ? '' : `. There is an authority of that name, but with another key or another certificate (SHA-256 ${others})`
+  const other =
+    others === ''
+      ? ''
+      : `. There is an authority of that name, but with another key or another certificate (SHA-256 ${others})`
   return refusal(
     'authority',
     `the chain of the server ends with ${top.who} (SHA-256 ${fingerprint(top)}), signed by ${by}. That is not one of the authorities in DATABASE_CA (${known})${other}. ` +

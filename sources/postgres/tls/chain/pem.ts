@@ -12,7 +12,8 @@ const settings = (message: string) => new RockpoolError('ROCKPOOL_SETTINGS', `DA
  * text.
  */
 export function readAuthorities(text: string): Uint8Array[] {
-  if (text.length > MAX_PEM_LENGTH) throw settings(`it has ${text.length} characters, and at most ${MAX_PEM_LENGTH} are allowed`)
+  if (text.length > MAX_PEM_LENGTH)
+    throw settings(`it has ${text.length} characters, and at most ${MAX_PEM_LENGTH} are allowed`)
   // Settings files often write line breaks as \n, and PEM itself has no backslash.
   const pem = text.replaceAll('\\r', '').replaceAll('\\n', '\n')
   if (/PRIVATE KEY-----/.test(pem))
@@ -22,9 +23,13 @@ export function readAuthorities(text: string): Uint8Array[] {
   const { parts, isCut } = partsOf(pem)
   if (parts.length === 0) throw settings(`it contains no certificate. ${adviceFor(pem)}`)
   if (isCut)
-    throw settings('a certificate in it is cut off: each begins with -----BEGIN CERTIFICATE----- and ends with -----END CERTIFICATE-----')
+    throw settings(
+      'a certificate in it is cut off: each begins with -----BEGIN CERTIFICATE----- and ends with -----END CERTIFICATE-----',
+    )
   if (parts.length > MAX_ANCHORS)
-    throw settings(`it contains ${parts.length} certificates, and at most ${MAX_ANCHORS} are allowed. Leave out those of other regions`)
+    throw settings(
+      `it contains ${parts.length} certificates, and at most ${MAX_ANCHORS} are allowed. Leave out those of other regions`,
+    )
   const found: Uint8Array[] = []
   for (const [i, { label, body, end }] of parts.entries()) {
     if (label !== 'CERTIFICATE' || end !== label)
@@ -81,7 +86,8 @@ function checkCertificate(der: Uint8Array, i: number): void {
 
 function adviceFor(text: string): string {
   if (text.trim() === '') return 'It is empty: leave the setting out to trust public authorities'
-  if (/^[^\n]{1,500}\.(?:pem|crt|cer|ca)\s*$/i.test(text)) return 'It is the name of a file: set it to the text of the file'
+  if (/^[^\n]{1,500}\.(?:pem|crt|cer|ca)\s*$/i.test(text))
+    return 'It is the name of a file: set it to the text of the file'
   if (/^\s*MII[A-Za-z0-9+/=\s]+$/.test(text))
     return 'The lines -----BEGIN CERTIFICATE----- and -----END CERTIFICATE----- are missing around it'
   return 'It must be the text of a PEM file, which begins with -----BEGIN CERTIFICATE-----'

@@ -17,7 +17,8 @@ export function checkServerProfile(leaf: Certificate): void {
 
 /** `anchor` says that it is in DATABASE_CA. */
 export function checkAuthorityProfile(authority: Certificate, anchor: boolean): void {
-  const form = (what: string): never => refuse('form', `${authority.who} ${what}. Issue that authority's certificate again, ${PIN}`)
+  const form = (what: string): never =>
+    refuse('form', `${authority.who} ${what}. Issue that authority's certificate again, ${PIN}`)
   if (anchor && isSelfIssued(authority)) checkRoot(authority, form)
   else checkSigned(authority, form)
 }

@@ -37,7 +37,10 @@ export function checkAuthority(authority: Certificate, anchor: boolean, now: num
   const { who, extensions } = authority
   checkAny(authority, now)
   const no = (what: string): never =>
-    refuse('not-an-authority', `${who} ${what}, so it may not sign certificates. Use a certificate from an authority that may, ${PIN}`)
+    refuse(
+      'not-an-authority',
+      `${who} ${what}, so it may not sign certificates. Use a certificate from an authority that may, ${PIN}`,
+    )
   // Only version 3 has extensions, so this refuses other versions as well.
   if (!extensions.basic?.ca) no('does not belong to an authority (basicConstraints)')
   if (extensions.keyUsage && !extensions.keyUsage.keyCertSign) no('lacks keyCertSign (keyUsage)')
@@ -49,7 +52,10 @@ export function checkAuthority(authority: Certificate, anchor: boolean, now: num
 function checkUsage({ who, extensions }: Certificate): void {
   const usages = extensions.extendedKeyUsage?.usages
   if (usages && (!usages.includes(SERVER_AUTH) || usages.includes(ANY_USAGE)))
-    refuse('usage', `${who} is not for servers (extendedKeyUsage). Issue it again with serverAuth, and without anyExtendedKeyUsage`)
+    refuse(
+      'usage',
+      `${who} is not for servers (extendedKeyUsage). Issue it again with serverAuth, and without anyExtendedKeyUsage`,
+    )
 }
 
 function checkAny(certificate: Certificate, now: number): void {
@@ -57,8 +63,12 @@ function checkAny(certificate: Certificate, now: number): void {
   // Certificates have no fractions of seconds.
   const second = Math.floor(now / 1000) * 1000
   if (!(second <= notAfter))
-    refuse('expired', `${who} expired on ${date(notAfter)}. Renew it; a new authority must be put into DATABASE_CA as well`)
-  if (!(second >= notBefore)) refuse('not-yet-valid', `${who} is valid from ${date(notBefore)} on. Is the clock right where it was issued?`)
+    refuse(
+      'expired',
+      `${who} expired on ${date(notAfter)}. Renew it; a new authority must be put into DATABASE_CA as well`,
+    )
+  if (!(second >= notBefore))
+    refuse('not-yet-valid', `${who} is valid from ${date(notBefore)} on. Is the clock right where it was issued?`)
   checkKey(certificate)
   if (extensions.notFollowed.length > 0)
     refuse(
@@ -69,7 +79,10 @@ function checkAny(certificate: Certificate, now: number): void {
 
 export function checkKey({ who, key }: Certificate): void {
   if (key.problem !== null)
-    refuse('key', `the key of ${who} is ${key.problem}. Issue it again with RSA of 2,048 bits or more, P-256, P-384, P-521 or Ed25519`)
+    refuse(
+      'key',
+      `the key of ${who} is ${key.problem}. Issue it again with RSA of 2,048 bits or more, P-256, P-384, P-521 or Ed25519`,
+    )
 }
 
 const date = (time: number): string => new Date(time).toISOString().replace('.000', '')

@@ -11,7 +11,8 @@ import { refuse } from './refusal.ts'
  */
 export function checkServerName(leaf: Certificate, host: string, profile: boolean): void {
   const wanted = parseHost(host)
-  if (wanted === null) return refuse('name', `"${shown(host)}" is neither a host name nor an address, so no certificate can match it`)
+  if (wanted === null)
+    return refuse('name', `"${shown(host)}" is neither a host name nor an address, so no certificate can match it`)
   const names = leaf.extensions.alternativeNames?.names ?? []
   if (!names.some((name) => isFor(name, wanted)) || !runtimeAgrees(leaf, wanted)) {
     const list = names.slice(0, 20).map(showGeneralName).join(', ') + (names.length > 20 ? ', …' : '')
@@ -36,7 +37,8 @@ function isFor(name: GeneralName, host: Host): boolean {
 }
 
 function runtimeAgrees({ x509 }: Certificate, { kind, value }: Host): boolean {
-  const answer = kind === 'ip' ? x509.checkIP(value) : x509.checkHost(value, { subject: 'never', partialWildcards: false })
+  const answer =
+    kind === 'ip' ? x509.checkIP(value) : x509.checkHost(value, { subject: 'never', partialWildcards: false })
   return answer !== undefined
 }
 
@@ -56,6 +58,8 @@ function showGeneralName(name: GeneralName): string {
 
 /** Formats an address as RFC 5952 and URLs do. */
 function showIpv6(bytes: Uint8Array): string {
-  const groups = Array.from({ length: 8 }, (_, i) => (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16))
+  const groups = Array.from({ length: 8 }, (_, i) =>
+    (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16),
+  )
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
 }

@@ -52,7 +52,11 @@ export const ID = {
   authorityKey: '2.5.29.35',
 }
 export const basic = (ca: boolean, pathLength?: number, critical = true): Extension =>
-  extension(ID.basic, seq(...(ca ? [TRUE] : []), ...(pathLength === undefined ? [] : [tlv(0x02, pathLength)])), critical)
+  extension(
+    ID.basic,
+    seq(...(ca ? [TRUE] : []), ...(pathLength === undefined ? [] : [tlv(0x02, pathLength)])),
+    critical,
+  )
 /** 0x80 digitalSignature, 0x04 keyCertSign. */
 export const keyUsage = (bits: number): Extension => {
   let unused = 0
@@ -62,10 +66,13 @@ export const keyUsage = (bits: number): Extension => {
 const KP = '1.3.6.1.5.5.7.3'
 export const SERVER = `${KP}.1`
 export const CLIENT = `${KP}.2`
-export const usages = (ids: string[], critical = false): Extension => extension(ID.usages, seq(...ids.map(oid)), critical)
-export const alternatives = (names: Uint8Array[], critical = false): Extension => extension(ID.names, seq(...names), critical)
+export const usages = (ids: string[], critical = false): Extension =>
+  extension(ID.usages, seq(...ids.map(oid)), critical)
+export const alternatives = (names: Uint8Array[], critical = false): Extension =>
+  extension(ID.names, seq(...names), critical)
 export const constraints = (permitted: Uint8Array[], excluded: Uint8Array[], critical = true): Extension => {
-  const list = (tag: number, names: Uint8Array[]) => (names.length === 0 ? bytes() : tlv(tag, ...names.map((name) => seq(name))))
+  const list = (tag: number, names: Uint8Array[]) =>
+    names.length === 0 ? bytes() : tlv(tag, ...names.map((name) => seq(name)))
   return extension(ID.constraints, seq(list(0xa0, permitted), list(0xa1, excluded)), critical)
 }
 
@@ -79,7 +86,8 @@ export const makeKeys = {
   p384: (): Keys => generateKeyPairSync('ec', { namedCurve: 'P-384' }),
   p521: (): Keys => generateKeyPairSync('ec', { namedCurve: 'P-521' }),
   ed25519: (): Keys => generateKeyPairSync('ed25519'),
-  rsa: (modulusLength = 2048, publicExponent = 0x10001): Keys => generateKeyPairSync('rsa', { modulusLength, publicExponent }),
+  rsa: (modulusLength = 2048, publicExponent = 0x10001): Keys =>
+    generateKeyPairSync('rsa', { modulusLength, publicExponent }),
 }
 
 const SIGNATURES: Record<string, Uint8Array> = {
@@ -95,8 +103,12 @@ const SIGNATURES: Record<string, Uint8Array> = {
 
 function pssAlgorithm({ hash, null: withNull, salt }: { hash: string; null: boolean; salt: number }): Uint8Array {
   const id =
-    { sha1: '1.3.14.3.2.26', sha256: '2.16.840.1.101.3.4.2.1', sha384: '2.16.840.1.101.3.4.2.2', sha512: '2.16.840.1.101.3.4.2.3' }[hash] ??
-    ''
+    {
+      sha1: '1.3.14.3.2.26',
+      sha256: '2.16.840.1.101.3.4.2.1',
+      sha384: '2.16.840.1.101.3.4.2.2',
+      sha512: '2.16.840.1.101.3.4.2.3',
+    }[hash] ?? ''
   const digest = seq(oid(id), ...(withNull ? [tlv(0x05)] : []))
   const mask = seq(oid('1.2.840.113549.1.1.8'), digest)
   return seq(oid('1.2.840.113549.1.1.10'), seq(tlv(0xa0, digest), tlv(0xa1, mask), tlv(0xa2, tlv(0x02, salt))))
@@ -145,7 +157,9 @@ export function make(wanted: Wanted, defaults: Extension[]): Made {
   const by = wanted.by ?? { keys, name, keyId }
   const type = by.keys.privateKey.asymmetricKeyType ?? ''
   const hash = type === 'ed25519' ? null : (wanted.hash ?? 'sha256')
-  const algorithm = wanted.pss ? pssAlgorithm(wanted.pss) : (SIGNATURES[hash === null ? type : `${type}-${hash}`] ?? bytes())
+  const algorithm = wanted.pss
+    ? pssAlgorithm(wanted.pss)
+    : (SIGNATURES[hash === null ? type : `${type}-${hash}`] ?? bytes())
   const usual = [
     ...defaults,
     extension(ID.subjectKey, tlv(0x04, keyId)),
@@ -157,7 +171,11 @@ export function make(wanted: Wanted, defaults: Extension[]): Made {
   const version = wanted.version ?? 3
   const tbs = seq(
     version === 1 ? bytes() : tlv(0xa0, tlv(0x02, version - 1)),
-    tlv(0x02, ...(wanted.serial ?? [...crypto.getRandomValues(new Uint8Array(8))].map((each, i) => (i === 0 ? (each & 0x3f) | 1 : each)))),
+    tlv(
+      0x02,
+      ...(wanted.serial ??
+        [...crypto.getRandomValues(new Uint8Array(8))].map((each, i) => (i === 0 ? (each & 0x3f) | 1 : each))),
+    ),
     algorithm,
     wanted.issuer ?? by.name,
     seq(wanted.from ?? utc('200101000000Z'), wanted.to ?? utc('400101000000Z')),

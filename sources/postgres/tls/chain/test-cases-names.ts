@@ -1,4 +1,17 @@
-import { alternatives, ascii, authority, constraints, dns, ip, nameOf, oid, seq, server, tlv, type Extension } from './test-authority.ts'
+import {
+  alternatives,
+  ascii,
+  authority,
+  constraints,
+  dns,
+  ip,
+  nameOf,
+  oid,
+  seq,
+  server,
+  tlv,
+  type Extension,
+} from './test-authority.ts'
 import { type Case, HOST, chainCase, leafCase, root } from './test-cases.ts'
 
 const mail = tlv(0x81, ascii('a@example.com'))
@@ -57,13 +70,23 @@ export function nameCases(): Case[] {
     named('an address as a name', 'name', [dns('192.0.2.7')], '192.0.2.7'),
     named('an address of IPv6', 2, [ip(...V6)], '2001:DB8::1'),
     named('an address of IPv6 in brackets, in full', 2, [ip(...V6)], '[2001:0db8:0:0:0:0:0:1]'),
-    named('an address of IPv6 with one of IPv4 at its end', 2, [ip(...V6.slice(0, 12), 192, 0, 2, 1)], '2001:db8::192.0.2.1'),
+    named(
+      'an address of IPv6 with one of IPv4 at its end',
+      2,
+      [ip(...V6.slice(0, 12), 192, 0, 2, 1)],
+      '2001:db8::192.0.2.1',
+    ),
     named('an address of IPv4 as one of IPv6', 'name', [ip(192, 0, 2, 7)], '::ffff:192.0.2.7'),
     named('an address of 5 bytes', 'unreadable', [ip(192, 0, 2, 7, 0), dns(HOST)]),
     named('an address that is none', 'name', [ip(192, 0, 2, 7)], '192.0.2.07'),
     leafCase('a CN alone', 'name', { extensions: [alternatives([mail])] }),
     leafCase('a CN beside an address', 'name', { extensions: [alternatives([ip(192, 0, 2, 7)])] }),
-    leafCase('any name, when only the authority matters', 2, { cn: ['x'], extensions: [alternatives([mail])] }, { mode: 'ca' }),
+    leafCase(
+      'any name, when only the authority matters',
+      2,
+      { cn: ['x'], extensions: [alternatives([mail])] },
+      { mode: 'ca' },
+    ),
 
     named('a CN of another host', 'form', [dns(HOST)], HOST, ['x.example.com']),
     named('a CN of the same host', 2, [dns(HOST)], HOST, [HOST]),
@@ -86,14 +109,29 @@ export function nameCases(): Case[] {
     ...constrained('a host, and all are excluded', false, constraints([], [dns('')]), [dns(HOST)]),
     ...constrained('another host is excluded', true, constraints([], [dns('example.org')]), [dns(HOST)]),
     ...constrained('a wildcard that is permitted', true, constraints([dns('example.com')], []), [dns('*.example.com')]),
-    ...constrained('a wildcard wider than what is permitted', false, constraints([dns(HOST)], []), [dns('*.example.com'), dns(HOST)]),
+    ...constrained('a wildcard wider than what is permitted', false, constraints([dns(HOST)], []), [
+      dns('*.example.com'),
+      dns(HOST),
+    ]),
     ...constrained('a wildcard that takes in an excluded host', false, constraints([], [dns('x.example.com')]), [
       dns('*.example.com'),
       dns(HOST),
     ]),
-    ...constrained('an excluded domain with a wildcard', false, constraints([], [dns('example.com')]), [dns('*.example.com'), dns(HOST)]),
-    ...constrained('a name that is no host', false, constraints([dns('example.com')], []), [dns('.example.com'), dns(HOST)]),
-    ...constrained('a permitted address', true, constraints([ip(192, 0, 2, 0, 255, 255, 255, 0)], []), [ip(192, 0, 2, 7)], '192.0.2.7'),
+    ...constrained('an excluded domain with a wildcard', false, constraints([], [dns('example.com')]), [
+      dns('*.example.com'),
+      dns(HOST),
+    ]),
+    ...constrained('a name that is no host', false, constraints([dns('example.com')], []), [
+      dns('.example.com'),
+      dns(HOST),
+    ]),
+    ...constrained(
+      'a permitted address',
+      true,
+      constraints([ip(192, 0, 2, 0, 255, 255, 255, 0)], []),
+      [ip(192, 0, 2, 7)],
+      '192.0.2.7',
+    ),
     ...constrained(
       'an address that is not permitted',
       false,
@@ -101,7 +139,13 @@ export function nameCases(): Case[] {
       [ip(192, 0, 2, 8)],
       '192.0.2.8',
     ),
-    ...constrained('an excluded address', false, constraints([], [ip(192, 0, 0, 0, 255, 255, 0, 0)]), [ip(192, 0, 2, 8)], '192.0.2.8'),
+    ...constrained(
+      'an excluded address',
+      false,
+      constraints([], [ip(192, 0, 0, 0, 255, 255, 0, 0)]),
+      [ip(192, 0, 2, 8)],
+      '192.0.2.8',
+    ),
     ...constrained(
       'an address of IPv6, and IPv4 is permitted',
       false,
@@ -110,16 +154,27 @@ export function nameCases(): Case[] {
       '2001:db8::1',
     ),
     ...constrained('a permitted subject', true, constraints([directory(nameOf('server'))], []), [dns(HOST)]),
-    ...constrained('a subject that is not permitted', false, constraints([directory(nameOf('serve'))], []), [dns(HOST)]),
+    ...constrained('a subject that is not permitted', false, constraints([directory(nameOf('serve'))], []), [
+      dns(HOST),
+    ]),
     ...constrained('an excluded subject', false, constraints([], [directory(nameOf('server'))]), [dns(HOST)]),
-    ...constrained('an excluded subject in other letters', false, constraints([], [directory(nameOf('SERVER '))]), [dns(HOST)]),
+    ...constrained('an excluded subject in other letters', false, constraints([], [directory(nameOf('SERVER '))]), [
+      dns(HOST),
+    ]),
     ...constrained('an excluded name in a permitted subject', false, constraints([], [directory(nameOf('x'))]), [
       dns(HOST),
       directory(nameOf('x')),
     ]),
     ...constrained('e-mail, and none is there', true, constraints([mail], []), [dns(HOST)]),
     ...constrained('e-mail, which is not compared', false, constraints([mail], []), [dns(HOST), mail]),
-    ...constrained('e-mail, and an address is in the subject', false, constraints([mail], []), [dns(HOST)], HOST, emailName),
+    ...constrained(
+      'e-mail, and an address is in the subject',
+      false,
+      constraints([mail], []),
+      [dns(HOST)],
+      HOST,
+      emailName,
+    ),
     unreadable('constraints of nothing', constraints([], [])),
     unreadable('a constraint with a star', constraints([dns('*.example.com')], [])),
     unreadable('a constraint with a dot at its front', constraints([dns('.example.com')], [])),

@@ -1,13 +1,30 @@
-import { type Made, alternatives, authority, basic, constraints, dns, makeKeys, server, utc, extension, tlv } from './test-authority.ts'
+import {
+  type Made,
+  alternatives,
+  authority,
+  basic,
+  constraints,
+  dns,
+  makeKeys,
+  server,
+  utc,
+  extension,
+  tlv,
+} from './test-authority.ts'
 import { type Case, chainCase, middle, root } from './test-cases.ts'
 import { MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, MAX_NAMES, MAX_PATH } from './limits.ts'
 
 const past = { from: utc('200101000000Z'), to: utc('210101000000Z') }
 
 /** Authorities one below the other, the lowest first. */
-function ladder(steps: number, top: Made, change: (step: number) => Parameters<typeof authority>[0] = () => ({})): Made[] {
+function ladder(
+  steps: number,
+  top: Made,
+  change: (step: number) => Parameters<typeof authority>[0] = () => ({}),
+): Made[] {
   const made: Made[] = []
-  for (let step = 0; step < steps; step++) made.unshift(authority({ cn: [`step ${step}`], by: made[0] ?? top, ...change(step) }))
+  for (let step = 0; step < steps; step++)
+    made.unshift(authority({ cn: [`step ${step}`], by: made[0] ?? top, ...change(step) }))
   return made
 }
 
@@ -36,21 +53,32 @@ export function pathCases(): Case[] {
   forged.der[forged.der.length - 1] = (forged.der.at(-1) ?? 0) ^ 1
   const ring = [authority({ cn: ['one'] }), authority({ cn: ['two'] })]
   const [first = root, second = root] = ring
-  const round = [authority({ cn: ['one'], by: second, keys: first.keys }), authority({ cn: ['two'], by: first, keys: second.keys })]
+  const round = [
+    authority({ cn: ['one'], by: second, keys: first.keys }),
+    authority({ cn: ['two'], by: first, keys: second.keys }),
+  ]
   const crowded = crowd(4)
   return [
     chainCase('an unknown authority', 'authority', server({ by: stranger })),
     chainCase('an unknown root that is sent along', 'authority', server({ by: stranger }), { between: [stranger] }),
-    chainCase('an authority of the same name with another key', 'authority', server({ by: authority({ cn: ['root'] }) })),
+    chainCase(
+      'an authority of the same name with another key',
+      'authority',
+      server({ by: authority({ cn: ['root'] }) }),
+    ),
     chainCase('a broken signature', 'authority', forged),
     chainCase('the root is sent along', 3, belowMiddle, { between: [middle, root] }),
-    chainCase('everything twice, and in disorder', 3, belowMiddle, { between: [root, stranger, middle, belowMiddle, middle] }),
+    chainCase('everything twice, and in disorder', 3, belowMiddle, {
+      between: [root, stranger, middle, belowMiddle, middle],
+    }),
     chainCase('the authority between is missing', 'authority', belowMiddle),
     chainCase('a reissued root, the expired one first', 2, belowRenewed, { anchors: [old, renewed] }),
     chainCase('a reissued root, the expired one last', 2, belowRenewed, { anchors: [renewed, old] }),
     chainCase('the expired root alone', 'expired', belowRenewed, { anchors: [old] }),
     chainCase('another root of the same name first', 2, belowRenewed, { anchors: [otherKey, renewed] }),
-    chainCase('an authority that a stranger signed as well, his first', 3, belowMiddle, { between: [crossSigned, middle] }),
+    chainCase('an authority that a stranger signed as well, his first', 3, belowMiddle, {
+      between: [crossSigned, middle],
+    }),
     chainCase('the same with the root of the stranger', 3, belowMiddle, { between: [crossSigned, stranger, middle] }),
     chainCase('an expired authority first', 3, belowMiddle, { between: [expiredMiddle, middle] }),
     chainCase('an expired authority alone', 'expired', belowMiddle, { between: [expiredMiddle] }),
@@ -58,7 +86,9 @@ export function pathCases(): Case[] {
     chainCase('the longest path', MAX_PATH, server({ by: long[0] ?? root }), { between: long }),
     chainCase('a path that is longer', 'path-length', server({ by: tooLong[0] ?? root }), { between: tooLong }),
     chainCase('path length 0 with a server below', 3, server({ by: zero }), { between: [zero] }),
-    chainCase('path length 0 with an authority below', 'path-length', server({ by: belowZero }), { between: [belowZero, zero] }),
+    chainCase('path length 0 with an authority below', 'path-length', server({ by: belowZero }), {
+      between: [belowZero, zero],
+    }),
     chainCase('path length 1 with an authority below', 4, server({ by: belowOne }), { between: [belowOne, one] }),
     chainCase('path length 0 with itself renewed below', 4, server({ by: itself }), { between: [itself, zero] }),
     chainCase('path length 0 of a root', 'path-length', server({ by: belowShortRoot }), {
@@ -66,7 +96,9 @@ export function pathCases(): Case[] {
       anchors: [shortRoot],
     }),
     chainCase('authorities in a ring', 'authority', server({ by: first }), { between: round }),
-    chainCase('a crowd of authorities that sign each other', 'work', server({ by: crowded[0] ?? root }), { between: crowded }),
+    chainCase('a crowd of authorities that sign each other', 'work', server({ by: crowded[0] ?? root }), {
+      between: crowded,
+    }),
     chainCase('more certificates than are read', 'too-large', belowMiddle, {
       between: new Array<Made>(MAX_CHAIN_CERTIFICATES).fill(middle),
     }),
@@ -86,5 +118,7 @@ const manyNames = (count: number) =>
 /** Authorities of one name, each signed by each other one: the ways through them are very many. */
 function crowd(size: number): Made[] {
   const members = Array.from({ length: size }, () => authority({ cn: ['crowd'] }))
-  return members.flatMap((each) => members.filter((other) => other !== each).map((by) => authority({ cn: ['crowd'], by, keys: each.keys })))
+  return members.flatMap((each) =>
+    members.filter((other) => other !== each).map((by) => authority({ cn: ['crowd'], by, keys: each.keys })),
+  )
 }

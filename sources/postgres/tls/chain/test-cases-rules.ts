@@ -47,7 +47,12 @@ export function ruleCases(): Case[] {
   return [
     leafCase('a server below its root', 2, {}),
     middleCase('a server below an authority below its root', 3, {}),
-    leafCase('a server below an authority that is no root, and is in DATABASE_CA', 2, { by: middle }, { anchors: [middle] }),
+    leafCase(
+      'a server below an authority that is no root, and is in DATABASE_CA',
+      2,
+      { by: middle },
+      { anchors: [middle] },
+    ),
     chainCase('no authority at all', 'authority', server({ by: root }), { anchors: [] }),
 
     // Dates: certificates know whole seconds.
@@ -58,7 +63,9 @@ export function ruleCases(): Case[] {
     middleCase('an authority that has expired', 'expired', past),
     rootCase('a root that has expired', 'expired', past),
     leafCase('a clock that is none', 'expired', {}, { now: NaN }),
-    chainCase('a root that nobody knows, and that has expired', 'authority', server({ by: stranger }), { between: [stranger] }),
+    chainCase('a root that nobody knows, and that has expired', 'authority', server({ by: stranger }), {
+      between: [stranger],
+    }),
     rootCase('a root of the future', 'not-yet-valid', future),
     leafCase('a date after 2049', 2, { to: tlv(0x18, ascii('20991231235959Z')) }),
     leafCase('a date that there is not', 'unreadable', { to: utc('400231000000Z') }),
@@ -132,10 +139,18 @@ export function ruleCases(): Case[] {
     leafCase('a critical unknown extension', 'critical', { extensions: [extension(UNKNOWN, anyValue, true)] }),
     middleCase('an authority with one', 'critical', { extensions: [extension(UNKNOWN, anyValue, true)] }),
     rootCase('a root with one', 'critical', { extensions: [extension(UNKNOWN, anyValue, true)] }),
-    leafCase('an extension twice', 'unreadable', { extensions: [extension(UNKNOWN, anyValue), extension(UNKNOWN, anyValue)] }),
-    leafCase('alternative names twice', 'unreadable', { extensions: [alternatives([dns(HOST)]), alternatives([dns('x.example.com')])] }),
-    leafCase('alternative names of another form', 'unreadable', { extensions: [extension(ID.names, ascii('db.example.com'))] }),
-    leafCase('something behind an extension', 'unreadable', { extensions: [extension(ID.usages, bytes(seq(oid(SERVER)), anyValue))] }),
+    leafCase('an extension twice', 'unreadable', {
+      extensions: [extension(UNKNOWN, anyValue), extension(UNKNOWN, anyValue)],
+    }),
+    leafCase('alternative names twice', 'unreadable', {
+      extensions: [alternatives([dns(HOST)]), alternatives([dns('x.example.com')])],
+    }),
+    leafCase('alternative names of another form', 'unreadable', {
+      extensions: [extension(ID.names, ascii('db.example.com'))],
+    }),
+    leafCase('something behind an extension', 'unreadable', {
+      extensions: [extension(ID.usages, bytes(seq(oid(SERVER)), anyValue))],
+    }),
     chainCase(
       'a forged certificate with a good one for clients inside, as PEM',
       'unreadable',
@@ -158,19 +173,29 @@ export function ruleCases(): Case[] {
     middleCase('an authority without authorityKeyIdentifier', 3, { without: [ID.authorityKey] }),
     middleCase('an authority without subjectKeyIdentifier', 3, { without: [ID.subjectKey] }),
     rootCase('a root without subjectKeyIdentifier', 2, { without: [ID.subjectKey] }),
-    rootCase('a root that names itself by issuer and serial number as well', 2, { keys: easyRsa.keys, extensions: easyRsa.extensions }),
+    rootCase('a root that names itself by issuer and serial number as well', 2, {
+      keys: easyRsa.keys,
+      extensions: easyRsa.extensions,
+    }),
     rootCase('a root with the key of another', 'form', { extensions: [akiOf(tlv(0x80, 1, 2, 3))] }),
     rootCase('a root that asks for policies', 'critical', { extensions: [extension('2.5.29.36', seq(tlv(0x80, 0)))] }),
-    middleCase('an authority that asks for policies', 'critical', { extensions: [extension('2.5.29.36', seq(tlv(0x80, 0)), true)] }),
+    middleCase('an authority that asks for policies', 'critical', {
+      extensions: [extension('2.5.29.36', seq(tlv(0x80, 0)), true)],
+    }),
     leafCase('name constraints in a server', 'form', { extensions: [constraints([dns('example.com')], [])] }),
     leafCase('the serial number 0', 'form', { serial: [0] }),
     leafCase('a negative serial number', 'unreadable', { serial: [0x80] }),
     leafCase('a serial number of 21 bytes', 'unreadable', { serial: new Array<number>(21).fill(1) }),
     leafCase('no issuer', 'form', { issuer: nameOf() }),
     middleCase('an authority without a name', 'form', { name: nameOf() }),
-    leafCase('no subject, and alternative names that are critical', 2, { cn: [], extensions: [alternatives([dns(HOST)], true)] }),
+    leafCase('no subject, and alternative names that are critical', 2, {
+      cn: [],
+      extensions: [alternatives([dns(HOST)], true)],
+    }),
     leafCase('no subject, and alternative names that are not', 'form', { cn: [] }),
-    leafCase('a subject, and alternative names that are critical', 'form', { extensions: [alternatives([dns(HOST)], true)] }),
+    leafCase('a subject, and alternative names that are critical', 'form', {
+      extensions: [alternatives([dns(HOST)], true)],
+    }),
 
     // Pins.
     pinned('a pin: made by itself, an authority in name', 1, pin),
@@ -180,7 +205,11 @@ export function ruleCases(): Case[] {
     pinned('a pin of RSA with 1,024 bits', 'key', server({ keys: makeKeys.rsa(1024) })),
     pinned('a pin for clients', 'usage', server({ extensions: [usages([CLIENT])] })),
     pinned('a pin that may not sign in TLS', 'usage', server({ extensions: [keyUsage(0x20)] })),
-    pinned('a pin with a critical unknown extension', 'critical', server({ extensions: [extension(UNKNOWN, anyValue, true)] })),
+    pinned(
+      'a pin with a critical unknown extension',
+      'critical',
+      server({ extensions: [extension(UNKNOWN, anyValue, true)] }),
+    ),
     pinned('a pin of version 1, when the name does not matter', 1, server({ version: 1 }), { mode: 'ca' }),
     pinned('a pin signed with SHA-1 by a stranger', 1, server({ by: authority({ cn: ['stranger'] }), hash: 'sha1' })),
     chainCase('what a pin that is no authority has signed', 'not-an-authority', ...belowPin()),
@@ -205,7 +234,11 @@ function forgedAround(good: ReturnType<typeof server>): ReturnType<typeof server
   const pem = `\n-----BEGIN CERTIFICATE-----\n${btoa(String.fromCharCode(...good.der))
     .replaceAll(/.{64}/g, '$&\n')
     .trim()}\n-----END CERTIFICATE-----\n`
-  return server({ by: { ...root, keys: good.keys }, keys: good.keys, extensions: [extension(UNKNOWN, tlv(0x04, ascii(pem)))] })
+  return server({
+    by: { ...root, keys: good.keys },
+    keys: good.keys,
+    extensions: [extension(UNKNOWN, tlv(0x04, ascii(pem)))],
+  })
 }
 
 /** Made in Node with the writer of these tests: in workerd `sign` does not heed the length of the salt (2026-11). */

@@ -31,7 +31,11 @@ export function chainCase(
   { anchors = [root], between = [], ...rest }: Rest = {},
 ): Case {
   const chain = [leaf, ...between].map(({ der }) => der)
-  return { name, expected, options: { chain, anchors: anchors.map(({ der }) => der), host: HOST, mode: 'full', now: NOW, ...rest } }
+  return {
+    name,
+    expected,
+    options: { chain, anchors: anchors.map(({ der }) => der), host: HOST, mode: 'full', now: NOW, ...rest },
+  }
 }
 
 /** A server right below the root, which differs in one thing. */

@@ -16,7 +16,8 @@ export interface LimboCase {
 /** "Now" of the cases that say none: when they were made. */
 const MADE = Date.parse('2026-11-29T12:00:00Z')
 
-const der = (pem: string): Uint8Array => Uint8Array.from(atob(pem.replaceAll(/-----[^-]+-----|\s/g, '')), (each) => each.charCodeAt(0))
+const der = (pem: string): Uint8Array =>
+  Uint8Array.from(atob(pem.replaceAll(/-----[^-]+-----|\s/g, '')), (each) => each.charCodeAt(0))
 
 /** The reason for which a case is refused; `ok` when it passes. An error of another kind is a fault. */
 export function judge(each: LimboCase, mode: 'full' | 'ca' = each.expected_peer_name === null ? 'ca' : 'full'): string {
@@ -35,7 +36,8 @@ export function judge(each: LimboCase, mode: 'full' | 'ca' = each.expected_peer_
   }
 }
 
-const HINT = 'identifiers of keys say where to look first: every authority of the name is tried, and only one whose key signed it counts'
+const HINT =
+  'identifiers of keys say where to look first: every authority of the name is tried, and only one whose key signed it counts'
 const ANCHOR = 'what a root says of who signed it is not asked, for it stands in DATABASE_CA; Easy-RSA writes it so'
 
 /**
@@ -43,7 +45,8 @@ const ANCHOR = 'what a root says of who signed it is not asked, for it stands in
  * docs/decisions/0019.
  */
 export const PASSES: Record<string, string> = {
-  'webpki::eku::ee-without-eku': 'rfc5280::eku::ee-without-eku must pass: a certificate without usages is for all of them',
+  'webpki::eku::ee-without-eku':
+    'rfc5280::eku::ee-without-eku must pass: a certificate without usages is for all of them',
   'rfc5280::nc::permitted-dns-match-noncritical':
     'webpki::nc::permitted-dns-match-noncritical must pass: constraints count, critical or not',
   'rfc5280::aki::leaf-missing-aki': HINT,
@@ -63,8 +66,14 @@ export const PASSES: Record<string, string> = {
  * to users.
  */
 export const REFUSED: Record<string, { reason: string; why: string }> = {
-  'rfc5280::ca-as-leaf': { reason: 'usage', why: 'webpki::ca-as-leaf must fail: an authority is no server, unless it is pinned' },
-  'pathlen::validation-ignores-pathlen-in-leaf': { reason: 'usage', why: 'the same: the certificate of the server is one of an authority' },
+  'rfc5280::ca-as-leaf': {
+    reason: 'usage',
+    why: 'webpki::ca-as-leaf must fail: an authority is no server, unless it is pinned',
+  },
+  'pathlen::validation-ignores-pathlen-in-leaf': {
+    reason: 'usage',
+    why: 'the same: the certificate of the server is one of an authority',
+  },
 }
 
 /** What differs from the corpus; empty when nothing does but what the two lists above say. */
