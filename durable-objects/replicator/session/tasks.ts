@@ -1,6 +1,6 @@
 import type { SourceLag } from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
-import { between } from '../ingest/between.ts'
+import { betweenTransactions } from '../ingest/between-transactions.ts'
 import { repairAfterOlderRelease } from '../verify/after-older-release.ts'
 import type { SessionAccess } from '../verify/session-access.ts'
 import type { PlanSwitch } from './plan-switch.ts'
@@ -164,7 +164,7 @@ const tidyTask = ({ parts: { store, deploys, verification, tidying }, state, ses
     return !verification.running && deploys.next === null && !tables.copying && !tables.hasIncomplete
   },
   async step(): Promise<StepOutcome> {
-    const outcome = await tidying.step((change, stored) => between(session, change, stored))
+    const outcome = await tidying.step((change, stored) => betweenTransactions(session, change, stored))
     if (tidying.isBudgetUsed) state.restartAfterRound()
     return outcome
   },

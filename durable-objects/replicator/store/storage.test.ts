@@ -16,7 +16,7 @@ const append = (id: number) => new Map([[1, { first: id, last: id, count: 1, che
 function decodeOf(db: Database): Decode {
   const state = new StateStore(db)
   const stored = new Outbox(db, state.get('commit').batch).newest()?.decode
-  if (stored) state.found(stored)
+  if (stored) state.restoreDecode(stored)
   return state.get('decode')
 }
 

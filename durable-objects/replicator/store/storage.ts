@@ -264,7 +264,7 @@ export class StateStore {
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode
     this.#n = n
     this.#values.decode = decode
-    if (committed) this.found(committed)
+    if (committed) this.restoreDecode(committed)
   }
 
   get<K extends keyof State>(key: K): State[K] {
@@ -301,7 +301,7 @@ export class StateStore {
   }
 
   /** Takes over a decode state that was stored elsewhere. */
-  found({ n, ...decode }: StoredDecode): void {
+  restoreDecode({ n, ...decode }: StoredDecode): void {
     if (n <= this.#n) return
     this.#n = n
     this.#values.decode = decode

@@ -57,7 +57,7 @@ export class Store {
     this.tables = new Tables(db)
     this.outbox = new Outbox(db, this.state.get('commit').batch)
     const newest = this.outbox.newest()
-    if (newest?.decode) this.state.found(newest.decode)
+    if (newest?.decode) this.state.restoreDecode(newest.decode)
     if (this.state.ofOlder || newest?.ofOlder) this.#takeOver(steps >= STRONG_STEPS)
   }
 

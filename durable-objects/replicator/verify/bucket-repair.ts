@@ -1,7 +1,7 @@
 import type { Difference } from '../../../protocol/verification.ts'
 import { faultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
-import { between } from '../ingest/between.ts'
+import { betweenTransactions } from '../ingest/between-transactions.ts'
 import type { Intake } from '../ingest/intake.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 import { MAILBOX_TABLE } from '../writes/mailboxes.ts'
@@ -78,7 +78,7 @@ export function bucketRepair(session: SessionAccess, ports: BucketRepairPorts): 
         for (const each of differences) reportRow(range, each, expected.changed.has(each.key))
         return
       }
-      await between(session, (batch, settle) => {
+      await betweenTransactions(session, (batch, settle) => {
         faultPoint('verify.mend')
         if (!isCurrent()) return
         for (const each of differences) {
@@ -90,7 +90,7 @@ export function bucketRepair(session: SessionAccess, ports: BucketRepairPorts): 
     async totals(range, difference) {
       if (repairs) {
         while ((await mendTotals(range.name)) === 'more') await session.pause(0)
-        await between(session, (batch) => batch.announce(range.bucket))
+        await betweenTransactions(session, (batch) => batch.announce(range.bucket))
       }
       report({ ...difference, mended: repairs })
     },

@@ -1,4 +1,4 @@
-import type { Pausing } from '../ingest/between.ts'
+import type { Pausing } from '../ingest/between-transactions.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 
 /** The session, as a comparison needs it. */

@@ -41,6 +41,6 @@ export function disconnected(
 /** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
 const HEARTBEAT_BYTES = 16n * 1024n * 1024n
 
-export function wantsHeartbeat(walEnd: bigint, position: PostgresPosition | null): boolean {
+export function needsHeartbeat(walEnd: bigint, position: PostgresPosition | null): boolean {
   return position !== null && walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
 }

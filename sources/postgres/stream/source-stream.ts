@@ -1,7 +1,7 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { SourcePosition, SourceStream } from '../../source.ts'
 import type { Lsn, ReplicationSession } from '../types.ts'
-import { wantsHeartbeat } from './continuity.ts'
+import { needsHeartbeat } from './continuity.ts'
 import { parseLsn } from './lsn.ts'
 import { confirmedBy, type PostgresPosition } from './positions.ts'
 
@@ -56,7 +56,7 @@ export function sourceStream(
       if (position === null) return null
       const { walEnd } = replication
       const last = position as PostgresPosition
-      return { bytes: Math.max(0, Number(walEnd - parseLsn(last.lsn))), nudge: wantsHeartbeat(walEnd, last) }
+      return { bytes: Math.max(0, Number(walEnd - parseLsn(last.lsn))), nudge: needsHeartbeat(walEnd, last) }
     },
     ended: replication.ended.then(() => {
       if (again === null) return

@@ -11,7 +11,7 @@ export interface Pausing {
 }
 
 /** Applies something between two transactions as a batch of its own; `stored` follows in the same turn. */
-export async function between(
+export async function betweenTransactions(
   { intake, room, pause }: Pausing,
   work: (batch: Batch, settle: Intake['settle']) => void,
   stored: () => void = () => {},
