@@ -11,6 +11,7 @@ import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../te
 import { generator } from '../../../test/support/random.ts'
 import { certificatePem, privateAuthority, SSL, type ServerFiles } from '../../../test/support/private-authority.ts'
 import { startSourceWorker, type SourceWorker } from '../../../test/support/source-worker.ts'
+import { until } from '../../../test/support/support.ts'
 import { checkConnections } from './check-connections.ts'
 import { connectSource } from './connection.ts'
 
@@ -130,6 +131,11 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
           from = to
         }
       })
+    })
+    // The walsender of the last connection ends a moment after its client.
+    await until('the slot to be free', async () => {
+      const active = await server.sql()`SELECT FROM pg_replication_slots WHERE active`
+      return active.length === 0
     })
     await server.sql()`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`
     await server.sql()`TRUNCATE t`
