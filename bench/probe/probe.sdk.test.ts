@@ -42,7 +42,7 @@ test('every question has an answer, in workerd as well', async () => {
 
 test('options that are wrong are told, and nothing is started', async () => {
   for (const [args, reason] of [
-    [['--url', 'nowhere', '--token', 't'], 'is no address'],
+    [['--url', 'nowhere', '--token', 't'], '--url nowhere is not a URL'],
     [['--url', 'http://127.0.0.1:9'], 'go together'],
     [['--deploy'], 'needs --url'],
     [['--source', 'db.example.com'], '--source db.example.com is no HOST:PORT'],
