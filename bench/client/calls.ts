@@ -46,9 +46,9 @@ export interface Opened {
 /** Sums over all clients of a group. `announced` counts the ops of their buckets as last announced. */
 export interface Totals {
   ops: number
-  /** Of lines of ops. */
+  /** The bytes of lines with ops, decoded. */
   bytes: number
-  /** Of everything, as it was sent. */
+  /** All bytes that arrived, as they were sent: compressed where the body is. */
   received: number
   announced: number
   buckets: number

@@ -25,7 +25,7 @@ export interface OpenRequest {
 }
 
 export interface StreamEvents extends LineEvents {
-  /** So many bytes of a body or message came, as they were sent. */
+  /** Called with the number of bytes that arrived, as they were sent. */
   received(bytes: number): void
 }
 

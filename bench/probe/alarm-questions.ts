@@ -4,7 +4,7 @@ import { calibrated, CPU_MS, ms, sleep, SUBREQUESTS, unique, worker, type Asking
 import type { AlarmAnswer, AlarmTask } from './messages.ts'
 import type { Probe } from './probe.ts'
 
-// What is asked of an object in its alarm, as a session of the replicator is one. With --source it holds three sockets
+// Questions to an object inside its alarm, where sessions of the replicator run. With --source it holds three sockets
 // meanwhile.
 
 const times = z.array(z.number())

@@ -1,7 +1,7 @@
 import type { RawWebSocket } from '../../test/wire/web-socket.ts'
 import type { Probe } from './probe.ts'
 
-// What a question is, and what questions share.
+// Types that all questions of the probe share.
 
 export interface Sizes {
   /** Objects called at once, and how long each waits. */
@@ -11,7 +11,7 @@ export interface Sizes {
   /** Messages of work, and how long each should take. */
   messages: number
   workMs: number
-  /** What is sent to a socket that nobody reads. */
+  /** How much is sent to a socket that nobody reads. */
   megabytes: number
   alarmCalls: number
   /** Records that are decrypted. */

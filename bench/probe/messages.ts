@@ -54,7 +54,7 @@ export interface CryptoAnswer {
   x25519: string | null
   /** Iterations of PBKDF2 that were accepted. */
   pbkdf2: number[]
-  /** What was said of the first count that was not. */
+  /** The error of the first iteration count that was refused, or null when none was. */
   refusal: string | null
 }
 

@@ -3,7 +3,7 @@ import { ms, type Question } from './asking.ts'
 import type { CryptoAnswer } from './messages.ts'
 import type { Probe } from './probe.ts'
 
-// What TLS of our own and the way to Postgres need of the platform.
+// Questions about what our own TLS, and connections to Postgres, need from the platform.
 
 const answer: z.ZodType<CryptoAnswer> = z.object({
   x25519: z.string().nullable(),
@@ -30,7 +30,7 @@ const pbkdf2: Question = {
   },
 }
 
-/** Of a row in the stream, of which each is a record, and of the largest record. */
+/** The sizes of two TLS records: one with a single row of the stream, and the largest one. */
 const RECORD_BYTES = [320, 16_384]
 
 const decrypting: Question = {

@@ -1,3 +1,5 @@
+import { alternatives } from './accept-header.ts'
+
 export const NDJSON = 'application/x-ndjson'
 export const BSON = 'application/vnd.powersync.bson-stream'
 
@@ -27,14 +29,8 @@ export function negotiate(accept: string | null | undefined): StreamType {
   return first?.type === BSON ? BSON : NDJSON
 }
 
-function parse(accept: string): Range[] {
-  return accept.split(',').map((part, order) => {
-    const [type = '', ...parameters] = part.split(';').map((text) => text.trim().toLowerCase())
-    const q = parameters.find((parameter) => /^q\s*=/.test(parameter))?.replace(/^q\s*=\s*/, '')
-    const value = q === undefined ? 1 : Number(q)
-    return { type, q: value >= 0 && value <= 1 ? value : 0, order }
-  })
-}
+const parse = (accept: string): Range[] =>
+  alternatives(accept).map(({ value, q }, order) => ({ type: value, q: q >= 0 && q <= 1 ? q : 0, order }))
 
 const matches = (range: string, type: string): boolean => range === type || range === '*/*' || range === 'application/*'
 

@@ -6,6 +6,7 @@ export class WriteLimits {
   readonly #pauseMs: number
   readonly #total: ReturnType<typeof setTimeout>
   #pause: ReturnType<typeof setTimeout>
+  #isOver = false
 
   constructor({ pauseMs, totalMs }: { pauseMs: number; totalMs: number }) {
     this.#pauseMs = pauseMs
@@ -20,13 +21,23 @@ export class WriteLimits {
     return this.#late.promise
   }
 
-  /** A statement has ended: from here on the clock of the pause runs. */
-  pause(): void {
-    clearTimeout(this.#pause)
-    this.#pause = this.#after(this.#pauseMs, 'paused for too long')
+  /**
+   * Runs one statement of the transaction; the clock of the pause starts again behind it. Throws `storage` when the
+   * transaction has ended.
+   */
+  async statement<R>(work: () => R): Promise<R> {
+    if (this.#isOver) throw new ProblemError('storage', 'this transaction is over')
+    try {
+      return work()
+    } finally {
+      clearTimeout(this.#pause)
+      this.#pause = this.#after(this.#pauseMs, 'paused for too long')
+    }
   }
 
+  /** The transaction ends: no statement of it runs any more. */
   end(): void {
+    this.#isOver = true
     clearTimeout(this.#pause)
     clearTimeout(this.#total)
   }

@@ -1,6 +1,5 @@
 import type { SqlParam, WriteTransaction } from '../types.ts'
 import * as outbox from './outbox.ts'
-import { ProblemError } from './problem.ts'
 import { bindable, rollback, type Sqlite } from './sqlite.ts'
 import { WriteLimits } from './write-limits.ts'
 
@@ -20,33 +19,21 @@ export async function localWrite<T>(
 ): Promise<{ result: T; changed: Set<string> }> {
   db.run('BEGIN IMMEDIATE')
   const limits = new WriteLimits({ pauseMs: WRITE_PAUSE_MS, totalMs: WRITE_TOTAL_MS })
-  let open = true
-  /** Between two statements the clock of the pause runs. */
-  const statement = async <R>(work: () => R): Promise<R> => {
-    if (!open) throw new ProblemError('storage', 'this transaction is over')
-    try {
-      return work()
-    } finally {
-      limits.pause()
-    }
-  }
   const execute = (sql: string, params: readonly SqlParam[] = []): number => db.application.run(sql, bindable(params))
   try {
     const id = outbox.beginWrite(db, request)
     const tx: WriteTransaction = {
-      execute: (sql, params) => statement(() => ({ changes: execute(sql, params) })),
+      execute: (sql, params) => limits.statement(() => ({ changes: execute(sql, params) })),
       executeBatch: (sql, lists) =>
-        statement(() => ({ changes: lists.reduce((sum, params) => sum + execute(sql, params), 0) })),
+        limits.statement(() => ({ changes: lists.reduce((sum, params) => sum + execute(sql, params), 0) })),
       query: <R extends object>(sql: string, params: readonly SqlParam[] = []) =>
-        statement(() => db.application.all(sql, bindable(params)) as R[]),
+        limits.statement(() => db.application.all(sql, bindable(params)) as R[]),
     }
     const result = await Promise.race([change(tx), limits.over])
-    open = false
     const changed = outbox.endWrite(db, id)
     db.run('COMMIT')
     return { result, changed }
   } catch (error) {
-    open = false
     rollback(db)
     throw error
   } finally {

@@ -8,8 +8,8 @@ import { certificate12, certificateRequest12, done12, keyExchange12 } from '../.
 import { connectTls } from './connection.ts'
 
 // The client with a check taken out lets through what the client refuses: so each check is what refuses it, and the
-// server misbehaves in nothing else. The file is long because it is one
-// list, for both versions.
+// server misbehaves in nothing else. The file is long because it is one list,
+// for both versions.
 
 type Case = [misbehaviour: string, taken: Mutant]
 

@@ -1,3 +1,4 @@
+import { alternatives } from '../accept-header.ts'
 import type { Compressor } from './compressor.ts'
 import { Gzip } from './gzip.ts'
 import { Zstd } from './zstd.ts'
@@ -16,7 +17,8 @@ export interface Asked {
 export function compressorFor({ headers, cf }: Asked): Compressor | null {
   // On Cloudflare the header is what the edge accepts, whatever the client said (2026-11).
   const ofClient = cf && 'clientAcceptEncoding' in cf ? cf.clientAcceptEncoding : null
-  const accepted = new Set(parse(typeof ofClient === 'string' ? ofClient : (headers.get('accept-encoding') ?? '')))
+  const header = typeof ofClient === 'string' ? ofClient : (headers.get('accept-encoding') ?? '')
+  const accepted = new Set(alternatives(header).flatMap(({ value, q }) => (q > 0 ? [value] : [])))
   if (accepted.has('zstd') && readsFrames(headers)) return new Zstd()
   return accepted.has('gzip') ? new Gzip() : null
 }
@@ -28,12 +30,3 @@ export function compressorFor({ headers, cf }: Asked): Compressor | null {
  */
 const readsFrames = (headers: Headers): boolean =>
   headers.has('sec-ch-ua') || /\bFirefox\/\d/.test(headers.get('user-agent') ?? '')
-
-/** Returns the encodings whose weight is not 0. */
-function* parse(accept: string): Iterable<string> {
-  for (const part of accept.toLowerCase().split(',')) {
-    const [name = '', ...parameters] = part.split(';').map((text) => text.trim())
-    const weight = parameters.find((parameter) => /^q\s*=/.test(parameter))?.replace(/^q\s*=\s*/, '')
-    if (weight === undefined || Number(weight) > 0) yield name
-  }
-}

@@ -22,7 +22,8 @@ import { Turn } from '../turn.ts'
 import { otherUser, User } from '../user.ts'
 import { Wake } from '../wake.ts'
 import { FateWatch, type WrittenPromises } from './fate-watch.ts'
-import { bindable, localWrite, type LocalTransaction } from './local-write.ts'
+import { bindable } from '../sqlite.ts'
+import { localWrite, type LocalTransaction } from './local-write.ts'
 import {
   StatusBoard,
   type ConnectionStatus,

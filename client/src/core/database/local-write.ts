@@ -1,6 +1,6 @@
 import type { SqlParam, SqlValue } from '../../types.ts'
 import type { Sqlite } from '../../sqlite/sqlite.ts'
-import { ProblemError } from '../problem.ts'
+import { bindable } from '../sqlite.ts'
 import { beginWrite, endWrite } from '../store/local.ts'
 import { WriteLimits } from '../write-limits.ts'
 
@@ -38,34 +38,23 @@ export async function localWrite<T>(
   change: (tx: LocalTransaction) => T | Promise<T>,
 ): Promise<{ value: T; changed: Set<string> }> {
   const limits = new WriteLimits({ pauseMs: PAUSE_MS, totalMs: TOTAL_MS })
-  let open = true
-  const statement = async <R>(work: () => R): Promise<R> => {
-    if (!open) throw new ProblemError('storage', 'this transaction is over')
-    try {
-      return work()
-    } finally {
-      limits.pause()
-    }
-  }
   db.exec('BEGIN IMMEDIATE')
   try {
     const seq = beginWrite(db, id, now)
     const tx: LocalTransaction = {
       execute: (sql, params = []) =>
-        statement(() => ({ changes: db.prepareForApplication(sql).run(bindable(params)) })),
+        limits.statement(() => ({ changes: db.prepareForApplication(sql).run(bindable(params)) })),
       query: (sql, params = []) =>
-        statement(() => {
+        limits.statement(() => {
           const statement = db.prepareForApplication(sql)
           return { rows: statement.all(bindable(params)), statement }
         }),
     }
     const value = await Promise.race([change(tx), limits.over])
-    open = false
     const changed = endWrite(db, seq, call)
     db.exec('COMMIT')
     return { value, changed }
   } catch (error) {
-    open = false
     rollback(db)
     throw error
   } finally {
@@ -81,6 +70,3 @@ function rollback(db: Sqlite): void {
     // There is none.
   }
 }
-
-export const bindable = (params: readonly SqlParam[]): SqlValue[] =>
-  params.map((value) => (typeof value === 'boolean' ? Number(value) : value))
