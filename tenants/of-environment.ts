@@ -53,6 +53,9 @@ export function storedTenants(env: TenantBindings): StoredTenants | null {
  */
 export const hasStoredTenants = (env: TenantBindings): boolean => env[DIRECTORY] === undefined && storedIn(env) !== null
 
+/** Returns whether the deployment has one tenant, which shares isolates with nobody. */
+export const isSingle = (env: TenantBindings): boolean => env[DIRECTORY] === undefined && storedIn(env) === null
+
 /**
  * One call of the Directory object, for those who change it. Rejects with ROCKPOOL_UNANSWERED, and with
  * ROCKPOOL_SETTINGS when there are no keys for it.

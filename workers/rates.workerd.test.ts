@@ -3,21 +3,28 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { Environment } from '../durable-objects/environment.ts'
 import { secretSigner } from '../test/support/signers.ts'
 import { tenantOf } from '../test/support/tenant.ts'
+import { tenantOfBindings } from '../tenants/from-bindings.ts'
+import { DIRECTORY } from '../tenants/of-environment.ts'
 import { app } from './app.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { CLOSE_RELAY_FULL, CLOSE_USER_STREAMS } from '../protocol/messages/relay.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
-import { addressOf } from './rates.ts'
+import { addressOf, retryAfterOf } from './rates.ts'
 import { Budget } from './stream/budget.ts'
 import { Held, StreamMemory } from './stream/held.ts'
 import { HELD_BYTES, KNOWN_STREAM_BYTES, MOST_HELD_BYTES } from './stream/limits.ts'
 import { objectPorts } from './stream/objects.ts'
 import { RelayChoice, relayOrder, relayUrl } from './stream/relay-order.ts'
+import { openStream } from './stream/open-stream.ts'
 import { runStream } from './stream/stream.ts'
 import { openUpstream, RelaySocket, type Telling } from './stream/upstream.ts'
+import { TENANT_PART } from './tenant-part.ts'
+import { textLines } from './transports/lines.ts'
+import type { Transport } from './transports/transport.ts'
 
 // The file is long because every route is counted against the same few limits, with one setting for all.
 
+const missing = () => new Response(null, { status: 404 })
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const signer = secretSigner('HS256', secret, 'app')
 
@@ -213,7 +220,7 @@ describe('relays that refuse a stream', () => {
         fetch: async (url: string) => {
           asked.push(`${name} ${url}`)
           const status = statuses[asked.length - 1] ?? 101
-          if (status !== 101) return new Response(null, { status })
+          if (status !== 101) return new Response(null, { status, headers: { 'retry-after': '17' } })
           return new Response(null, { status, webSocket: new WebSocketPair()[0] })
         },
       }),
@@ -229,7 +236,11 @@ describe('relays that refuse a stream', () => {
       choice(),
     ).then(
       (upstream) => (upstream.close(), 'open'),
-      (error: unknown) => (error instanceof RockpoolError ? error.code : String(error)),
+      (error: unknown) => {
+        if (!(error instanceof RockpoolError)) return String(error)
+        const seconds = retryAfterOf(error)
+        return seconds === null ? error.code : `${error.code} after ${seconds} s`
+      },
     )
     return { asked, result }
   }
@@ -318,11 +329,57 @@ describe('relays that refuse a stream', () => {
     expect(await run([], new Held(0, memory))).toEqual({ asked: [], result: 'PSYNC_S2003' })
   })
 
+  test('a tenant whose streams hold its part of an isolate is refused there; the stream of another is opened', async () => {
+    const memory = new StreamMemory()
+    const opened = async (tenant: string) => {
+      const held = new Held(0, memory)
+      const stop = new AbortController()
+      const asked: string[] = []
+      const RELAY = { getByName: (name: string) => ({ fetch: async () => (asked.push(name), missing()) }) }
+      const bindings = { ...environment({}), RELAY, [DIRECTORY]: {} } as unknown as Environment
+      const nothing = async () => {}
+      const transport: Transport<string> = {
+        signal: stop.signal,
+        encoder: textLines,
+        join: null,
+        held,
+        keepalive: false,
+        room: nothing,
+        ready: nothing,
+        write: () => {},
+        expires: () => {},
+        end: ({ error }) => stop.abort(error),
+      }
+      const caller = { user: 'zoë', expires: Date.now() / 1_000 + 300, claims: {} }
+      const { done } = openStream(bindings, tenantOfBindings(tenant, {}, ''), caller, {}, transport)
+      const code = await done.catch((error: unknown) => (error instanceof RockpoolError ? error.code : String(error)))
+      return { asked: asked.length, code }
+    }
+    const fill = (streams: number): void => {
+      for (let n = 0; n < streams; n++) {
+        const held = new Held(0, memory)
+        held.belongTo('acme', TENANT_PART)
+        held.know(KNOWN_STREAM_BYTES)
+      }
+    }
+    fill(1_100)
+    expect(memory.known).toBeGreaterThan(8 * 1024 * 1024)
+    expect([await opened('acme'), await opened('globex')]).toEqual([
+      { asked: 1, code: 'PSYNC_S2002' },
+      { asked: 1, code: 'PSYNC_S2002' },
+    ])
+    fill(300)
+    expect([await opened('acme'), await opened('globex')]).toEqual([
+      { asked: 0, code: 'PSYNC_S2003' },
+      { asked: 1, code: 'PSYNC_S2002' },
+    ])
+  })
+
   test('one that starts again is opened again', async () => {
     expect(await run([1012, CLOSE_RELAY_FULL])).toEqual({ asked: [order[0], order[0], order[1]], result: 'kept' })
   })
 
-  test('one that has too many streams of this user ends it', async () => {
-    expect(await open([429])).toEqual({ asked: names.slice(0, 1), result: 'PSYNC_S2304' })
+  test('one that has too many streams of this user ends it, and says for how long', async () => {
+    expect(await open([429])).toEqual({ asked: names.slice(0, 1), result: 'PSYNC_S2304 after 17 s' })
   })
 })

@@ -1,9 +1,16 @@
-import { BoundedMap } from '../../durable-objects/shared/bounded-map.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { RequiredClaim, TokenSettings } from '../../tenants/tokens.ts'
 import type { VerificationKey } from './jwk.ts'
-import { RemoteKeys, type Background, type RemoteKeyOptions } from './remote.ts'
-import { authSettings, operatorSettings, textOf, type AuthSettings, type Purpose } from './settings.ts'
+import { TenantCache } from '../tenant-cache.ts'
+import { RemoteKeys, type Background } from './remote.ts'
+import {
+  authSettings,
+  operatorSettings,
+  textOf,
+  type AuthSettings,
+  type Purpose,
+  type RemoteKeySet,
+} from './settings.ts'
 
 /** The keys with which a token may have been signed. */
 export type Candidates =
@@ -26,12 +33,16 @@ export class TokenRules {
   readonly #keys: readonly VerificationKey[]
   readonly #remote: readonly RemoteKeys[]
 
-  constructor(settings: AuthSettings, options: Partial<RemoteKeyOptions> = {}) {
+  /** `keySet` returns the keys of a key set, which other rules may use as well. */
+  constructor(
+    settings: AuthSettings,
+    keySet: (set: RemoteKeySet) => RemoteKeys = ({ url, policy }) => new RemoteKeys(url, policy),
+  ) {
     this.purpose = settings.purpose
     this.toleranceSeconds = settings.toleranceSeconds
     this.mustSay = settings.mustSay ?? null
     this.#keys = settings.keys
-    this.#remote = settings.remote.map(({ url, policy }) => new RemoteKeys(url, policy, options))
+    this.#remote = settings.remote.map(keySet)
   }
 
   /**
@@ -78,38 +89,59 @@ function chosen(
   )
 }
 
-/**
- * The number of rules that an isolate keeps, with their fetched key sets. A tenant has two: for users and for
- * operators.
- */
-const MAX_RULES = 100
-const users = new BoundedMap<string, TokenRules>(MAX_RULES)
-const operators = new BoundedMap<string, TokenRules | null>(MAX_RULES)
+/** Rules that an isolate keeps. A tenant has two at a time, for users and for operators, and two more after a change. */
+const MAX_RULES = 1_000
+const rules = new TenantCache<TokenRules | null>(MAX_RULES)
+
+/** Key sets that an isolate keeps, by address and policy: whatever else changes of a tenant, nothing is fetched again. */
+const MAX_KEY_SETS = 1_000
+const keySets = new TenantCache<RemoteKeys>(MAX_KEY_SETS)
+
+function keptKeySet({ url, policy }: RemoteKeySet): RemoteKeys {
+  // Two tenants may have the same one, so it belongs to none.
+  const key = JSON.stringify([url.href, policy])
+  const known = keySets.get('', key)
+  if (known) return known
+  const set = new RemoteKeys(url, policy)
+  keySets.set('', key, set, { size: 1, part: null })
+  return set
+}
+
+/** Whose rules they are, and how many of those that an isolate keeps may be this tenant's: see `tenantPart`. */
+export interface RulesOwner {
+  tenant: string
+  part: number | null
+}
+
+/** Of the deployment, or of its only tenant. */
+const NOBODY: RulesOwner = { tenant: '', part: null }
 
 /**
- * Returns the rules of these settings. They are kept per isolate, with their key sets. Throws PSYNC_S2201 and S2203,
- * which name the setting.
+ * Returns the rules of these settings. They are kept per isolate, and so are their key sets. Throws PSYNC_S2201 and
+ * S2203, which name the setting.
  */
-export const tokenRules = (settings: TokenSettings): TokenRules =>
-  kept(users, settings, () => new TokenRules(authSettings(settings)))
+export const tokenRules = (settings: TokenSettings, owner = NOBODY): TokenRules =>
+  kept('user', settings, owner, () => new TokenRules(authSettings(settings), keptKeySet))
 
 /** Returns the rules for operators' tokens, or null when operators have no keys of their own. Throws PSYNC_S2201. */
-export function operatorRules(settings: TokenSettings): TokenRules | null {
-  return kept(operators, settings, () => {
+export function operatorRules(settings: TokenSettings, owner = NOBODY): TokenRules | null {
+  return kept('operator', settings, owner, () => {
     const own = operatorSettings(settings)
-    return own && new TokenRules(own)
+    return own && new TokenRules(own, keptKeySet)
   })
 }
 
+/** `purpose` is a part of the key, so what is found is what `make` returned for it. */
 function kept<Rules extends TokenRules | null>(
-  known: BoundedMap<string, Rules>,
+  purpose: Purpose,
   settings: TokenSettings,
+  { tenant, part }: RulesOwner,
   make: () => Rules,
 ): Rules {
-  const text = textOf(settings)
-  const before = known.get(text)
+  const key = `${purpose} ${textOf(settings)}`
+  const before = rules.get(tenant, key) as Rules | undefined
   if (before !== undefined) return before
-  const rules = make()
-  known.set(text, rules)
-  return rules
+  const made = make()
+  rules.set(tenant, key, made, { size: 1, part })
+  return made
 }

@@ -3,6 +3,7 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import { startKeyServer, type KeyServer } from '../../test/support/key-server.ts'
 import { secretSigner, signer, type Signer } from '../../test/support/signers.ts'
 import { TokenRules } from './keys.ts'
+import { RemoteKeys } from './remote.ts'
 import { authSettings } from './settings.ts'
 import type { TokenSettings } from '../../tenants/tokens.ts'
 import { verifyToken } from './token.ts'
@@ -27,7 +28,10 @@ afterEach(async () => {
 
 function rulesOf(settings: TokenSettings = {}, fetchTimeoutMs = 10_000): TokenRules {
   const options = { now: () => now, fetchTimeoutMs, unknownKeyWaitMs: fetchTimeoutMs }
-  return new TokenRules(authSettings({ JWT_AUDIENCE: 'app', JWKS_URL: server.url, ...settings }), options)
+  return new TokenRules(
+    authSettings({ JWT_AUDIENCE: 'app', JWKS_URL: server.url, ...settings }),
+    ({ url, policy }) => new RemoteKeys(url, policy, options),
+  )
 }
 
 async function outcome(rules: TokenRules, by: Signer, header: Record<string, unknown> = {}): Promise<string> {

@@ -7,6 +7,7 @@ import {
   SILENT_SECONDS,
   TAKEN_BYTES,
 } from './limits.ts'
+import { Pool, TenantPools } from './pool.ts'
 
 // The file is long because it is one queue, whose fairness depends on all of its parts.
 
@@ -29,7 +30,9 @@ interface Waiting {
  * Above `room`, nothing more is read for any stream until there is room again; the oldest waiter is first. While
  * streams wait, others end that have made no use of what they hold (`Held.stalled`) for `seconds`: the longest stalled
  * first, and no more than necessary. Above `most`, the largest stream ends. What streams know stays for as long as they
- * run, so it has its own part of the room (`known`), and the rest is for reads.
+ * run, so it has its own part of the room (`known`), and the rest is for reads. Where tenants share isolates, all of
+ * this also holds for each of them with its part of these limits: who waits for room of its own tenant keeps no other
+ * tenant waiting, and only streams of its own tenant end for it.
  */
 export class StreamMemory {
   readonly open = new Set<Held>()
@@ -39,51 +42,51 @@ export class StreamMemory {
    */
   peak = 0
   peakSum = 0
-  #sum = 0
-  #known = 0
-  #granted = 0
+  readonly tenants: TenantPools
+  readonly #isolate: Pool
   #looked = 0
   readonly #waiting: Waiting[] = []
-  readonly #room: number
-  readonly #most: number
-  readonly #mostKnown: number
 
   constructor(room = HELD_BYTES, most = MOST_HELD_BYTES, known = KNOWN_BYTES) {
-    this.#room = room
-    this.#most = most
-    this.#mostKnown = known
+    this.#isolate = new Pool({ room, most, known })
+    this.tenants = new TenantPools(this.#isolate.limits)
   }
 
   get sum(): number {
-    return this.#sum
+    return this.#isolate.sum
   }
 
   get known(): number {
-    return this.#known
+    return this.#isolate.known
   }
 
   get waiting(): number {
     return this.#waiting.length
   }
 
-  /** Returns whether streams may know this many bytes more. */
-  allows(known: number): boolean {
-    if (this.#known + known > this.#mostKnown) this.#forgetDead()
-    return this.#known + known <= this.#mostKnown
+  /** Returns whether a stream of this tenant may know this many bytes more. */
+  allows(known: number, tenant: Pool | null): boolean {
+    const allows = () => this.#isolate.allows(known) && (tenant?.allows(known) ?? true)
+    if (!allows()) this.#forgetDead()
+    return allows()
   }
 
   /** `known` is the part of the change that concerns what a stream knows. */
-  changed(by: number, known: number): void {
-    this.#sum += by
-    this.#known += known
-    this.peakSum = Math.max(this.peakSum, this.#sum)
+  changed(by: number, known: number, tenant: Pool | null): void {
+    for (const pool of tenant === null ? [this.#isolate] : [this.#isolate, tenant]) {
+      pool.sum += by
+      pool.known += known
+    }
+    this.peakSum = Math.max(this.peakSum, this.sum)
     if (by < 0) this.#grant()
-    while (this.#sum > this.#most && this.#endLargest((held) => held.counted)) continue
+    while (tenant?.isOver && this.#endLargest((held) => (held.tenant === tenant ? held.counted : 0))) continue
+    while (this.#isolate.isOver && this.#endLargest((held) => held.counted)) continue
   }
 
   /** Resolves when this much may be read for a stream; it is counted from then on. Ends early with the signal. */
   async reserve(held: Held, bytes: number, signal: AbortSignal): Promise<void> {
-    if (this.#waiting.length === 0 && this.#fits(bytes)) {
+    const isFree = this.#isolate.fits(bytes) && (held.tenant?.fits(bytes) ?? true)
+    if (isFree && this.#heads().every(({ waiting, pool }) => pool !== this.#isolate && !isOf(waiting, held.tenant))) {
       held.grant(bytes)
       return
     }
@@ -122,13 +125,18 @@ export class StreamMemory {
     })
     stalled.sort((a, b) => a.since - b.since)
     for (const { held } of stalled) {
-      if (this.#waiting.length === 0) return
-      held.end('others wait for what it does not take')
+      const heads = this.#heads()
+      if (heads.length === 0) return
+      if (heads.some(({ waiting, pool }) => pool === this.#isolate || isOf(waiting, held.tenant)))
+        held.end('others wait for what it does not take')
     }
     // No stream is stalled: the memory is held by streams that wait themselves, or in small parts by very many.
-    const [first] = this.#waiting
-    if (!first || Math.max(first.since, this.#granted) > before) return
-    while (this.#waiting[0] === first && this.#endLargest((held) => (held === first.held ? 0 : held.passing))) continue
+    for (const { waiting, pool } of this.#heads()) {
+      if (Math.max(waiting.since, pool.granted) > before) continue
+      const passing = (held: Held): number =>
+        held === waiting.held || (pool !== this.#isolate && held.tenant !== pool) ? 0 : held.passing
+      while (this.#waiting.includes(waiting) && this.#endLargest(passing)) continue
+    }
   }
 
   /** Frees what streams without a sign of life know: the runtime may end an invocation without telling us. */
@@ -137,16 +145,33 @@ export class StreamMemory {
     for (const held of [...this.open]) if (held.heard <= before) held.end('it shows no sign of life')
   }
 
-  #fits(bytes: number): boolean {
-    return this.#sum === this.#known || this.#sum + bytes <= this.#room
+  /**
+   * Returns who waits for room of a pool, and is next there: of each tenant that has none the oldest waiter, and the
+   * oldest of all others, who waits for the isolate.
+   */
+  #heads(): { waiting: Waiting; pool: Pool }[] {
+    const heads: { waiting: Waiting; pool: Pool }[] = []
+    const full = new Set<Pool>()
+    for (const waiting of this.#waiting) {
+      const { tenant } = waiting.held
+      if (tenant !== null && full.has(tenant)) continue
+      if (tenant === null || tenant.fits(waiting.bytes)) return [...heads, { waiting, pool: this.#isolate }]
+      full.add(tenant)
+      heads.push({ waiting, pool: tenant })
+    }
+    return heads
   }
 
   #grant(): void {
-    for (let [first] = this.#waiting; first && this.#fits(first.bytes); [first] = this.#waiting) {
-      this.#waiting.shift()
-      this.#granted = Date.now()
-      first.granted()
-      first.held.grant(first.bytes)
+    for (;;) {
+      const head = this.#heads().at(-1)
+      if (head?.pool !== this.#isolate || !this.#isolate.fits(head.waiting.bytes)) return
+      const { held, bytes, granted } = head.waiting
+      this.#waiting.splice(this.#waiting.indexOf(head.waiting), 1)
+      this.#isolate.granted = Date.now()
+      if (held.tenant !== null) held.tenant.granted = this.#isolate.granted
+      granted()
+      held.grant(bytes)
     }
   }
 
@@ -158,6 +183,8 @@ export class StreamMemory {
     return largest !== null
   }
 }
+
+const isOf = ({ held }: Waiting, tenant: Pool | null): boolean => held.tenant === tenant
 
 /** The memory of this isolate's streams. */
 const memory = new StreamMemory()
@@ -172,6 +199,7 @@ export class Held {
   #closed = false
   #counted = 0
   #countedKnown = 0
+  #tenant: { name: string; pool: Pool } | null = null
   /** Waits for room. */
   waits = false
   /**
@@ -188,6 +216,16 @@ export class Held {
     this.#slack = slack
     this.#memory = of
     of.open.add(this)
+  }
+
+  /** Called before anything is held. `part`: of the isolate's memory that the streams of this tenant may hold together. */
+  belongTo(name: string, part: number | null): void {
+    if (!this.#closed) this.#tenant ??= { name, pool: this.#memory.tenants.join(name, part) }
+  }
+
+  /** What the streams of its tenant hold together; null when that is not known. */
+  get tenant(): Pool | null {
+    return this.#tenant?.pool ?? null
   }
 
   /**
@@ -258,7 +296,7 @@ export class Held {
    */
   know(bytes: number): boolean {
     const more = bytes - this.#parts.known
-    if (more > 0 && !this.#memory.allows(more)) return false
+    if (more > 0 && !this.#memory.allows(more, this.tenant)) return false
     this.set('known', bytes)
     return true
   }
@@ -289,6 +327,7 @@ export class Held {
     this.#closed = true
     this.#memory.open.delete(this)
     this.#count()
+    if (this.#tenant) this.#memory.tenants.leave(this.#tenant.name, this.#tenant.pool)
   }
 
   #count(): void {
@@ -299,7 +338,7 @@ export class Held {
     const knownChange = (this.#closed ? 0 : known) - this.#countedKnown
     this.#counted = counted
     this.#countedKnown += knownChange
-    if (change !== 0) this.#memory.changed(change, knownChange)
+    if (change !== 0) this.#memory.changed(change, knownChange, this.tenant)
   }
 }
 

@@ -10,6 +10,7 @@ import { Keepalive } from './keepalive.ts'
 import { objectPorts } from './objects.ts'
 import type { LineSink, StreamInput } from './ports.ts'
 import { ownerOf, runStream } from './stream.ts'
+import { tenantPart } from '../tenant-part.ts'
 
 export interface OpenStream {
   /** Rejects with the reason when the stream has ended. It never resolves. */
@@ -34,6 +35,7 @@ export function openStream<T extends Encoded>(
   transport: Transport<T>,
 ): OpenStream {
   const { signal, held } = transport
+  held.belongTo(tenant.name, tenantPart(env))
   const budget = new Budget(tenant.streams, () =>
     transport.end({ kind: 'spent', error: ended('the stream has used up its budget') }),
   )

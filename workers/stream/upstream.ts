@@ -61,7 +61,8 @@ function openRelay(
   return answered(async (attempt) => {
     const response = await relayStub(env, tenant, name).fetch(relayUrl(owner), { headers: { upgrade: 'websocket' } })
     if (response.status === 503) return null
-    if (response.status === 429) throw tooMany('this user has too many streams open')
+    if (response.status === 429)
+      throw tooMany('this user has too many streams open', Number(response.headers.get('retry-after')) || null)
     if (response.status === 404) throw noTenant()
     if (!response.webSocket) throw new Error(`relay ${name} answered ${response.status}`)
     response.webSocket.accept()
@@ -77,7 +78,8 @@ const fenced = () =>
     'a bucket of this client lacks changes, which come later: what you have stays; come back in a while',
   )
 const noTenant = () => new RockpoolError('PSYNC_S2002', 'there is nothing at this address')
-const tooMany = (message: string) => new RockpoolError('PSYNC_S2304', message)
+const tooMany = (message: string, retryAfter: number | null = null) =>
+  new RockpoolError('PSYNC_S2304', message, retryAfter === null ? {} : { details: { retryAfter } })
 
 export class RelaySocket implements Upstream {
   readonly #socket: WebSocket
