@@ -89,11 +89,11 @@ function chosen(
   )
 }
 
-/** Rules that an isolate keeps. A tenant has two at a time, for users and for operators, and two more after a change. */
+/** Rules that an isolate keeps. A tenant has two: for users and for operators, and two more after a change. */
 const MAX_RULES = 1_000
 const rules = new TenantCache<TokenRules | null>(MAX_RULES)
 
-/** Key sets that an isolate keeps, by address and policy: whatever else changes of a tenant, nothing is fetched again. */
+/** Key sets that an isolate keeps, by address and policy. Whatever else of a tenant changes, none is fetched again. */
 const MAX_KEY_SETS = 1_000
 const keySets = new TenantCache<RemoteKeys>(MAX_KEY_SETS)
 

@@ -218,7 +218,7 @@ export class Held {
     of.open.add(this)
   }
 
-  /** Called before anything is held. `part`: of the isolate's memory that the streams of this tenant may hold together. */
+  /** Called before anything is held. `part`: of the isolate's memory, which this tenant's streams may hold together. */
   belongTo(name: string, part: number | null): void {
     if (!this.#closed) this.#tenant ??= { name, pool: this.#memory.tenants.join(name, part) }
   }
