@@ -65,15 +65,17 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ],
 
   ['json-bounds', 'workers/json-bounds.ts', ''],
-  ['auth', 'workers/auth', 'protocol tenants settings bounded-map json-bounds'],
+  // What tenants may have of an isolate that they share.
+  ['shares', 'workers/shares', 'tenants'],
+  ['auth', 'workers/auth', 'protocol tenants settings json-bounds shares'],
   // The port of transports, and what is held for the client of one.
   ['stream/limits', 'workers/stream/limits.ts', ''],
-  ['held', 'workers/stream/held.ts', 'stream/limits'],
+  ['held', 'workers/stream/held.ts', 'stream/limits shares'],
   ['transport', 'workers/transports/transport.ts', 'protocol held'],
   [
     'stream',
     'workers/stream',
-    'protocol sync-config tenants settings shared retry bounded-map json-bounds auth stream/limits held transport',
+    'protocol sync-config tenants settings shared retry json-bounds shares auth stream/limits held transport',
   ],
   ['answers', 'workers/errors.ts', 'protocol'],
   ['calls', 'workers/replicator.ts', 'protocol settings shared retry'],

@@ -18,7 +18,7 @@ import { RelayChoice, relayOrder, relayUrl } from './stream/relay-order.ts'
 import { openStream } from './stream/open-stream.ts'
 import { runStream } from './stream/stream.ts'
 import { openUpstream, RelaySocket, type Telling } from './stream/upstream.ts'
-import { TENANT_PART } from './tenant-part.ts'
+import { TENANT_PART } from './shares/tenant-part.ts'
 import { textLines } from './transports/lines.ts'
 import type { Transport } from './transports/transport.ts'
 

@@ -1,7 +1,7 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { RequiredClaim, TokenSettings } from '../../tenants/tokens.ts'
 import type { VerificationKey } from './jwk.ts'
-import { TenantCache } from '../tenant-cache.ts'
+import { TenantCache } from '../shares/tenant-cache.ts'
 import { RemoteKeys, type Background } from './remote.ts'
 import {
   authSettings,

@@ -1,7 +1,7 @@
 import { directoryOf, type TenantBindings } from '../../tenants/of-environment.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import type { TokenSettings } from '../../tenants/tokens.ts'
-import { tenantPart } from '../tenant-part.ts'
+import { tenantPart } from '../shares/tenant-part.ts'
 import { operatorRules, tokenRules, type RulesOwner, type TokenRules } from './keys.ts'
 
 const settingsOf = (env: TenantBindings, { name }: Tenant): Promise<TokenSettings> =>

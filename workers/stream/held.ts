@@ -7,7 +7,7 @@ import {
   SILENT_SECONDS,
   TAKEN_BYTES,
 } from './limits.ts'
-import { Pool, TenantPools } from './pool.ts'
+import { Pool, TenantPools } from '../shares/pool.ts'
 
 // The file is long because it is one queue, whose fairness depends on all of its parts.
 

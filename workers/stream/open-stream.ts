@@ -10,7 +10,7 @@ import { Keepalive } from './keepalive.ts'
 import { objectPorts } from './objects.ts'
 import type { LineSink, StreamInput } from './ports.ts'
 import { ownerOf, runStream } from './stream.ts'
-import { tenantPart } from '../tenant-part.ts'
+import { tenantPart } from '../shares/tenant-part.ts'
 
 export interface OpenStream {
   /** Rejects with the reason when the stream has ended. It never resolves. */

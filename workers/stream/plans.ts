@@ -6,8 +6,8 @@ import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { loadPlan, parsePlan } from '../../sync-config/index.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
-import { TenantCache } from '../tenant-cache.ts'
-import { tenantPart } from '../tenant-part.ts'
+import { TenantCache } from '../shares/tenant-cache.ts'
+import { tenantPart } from '../shares/tenant-part.ts'
 import { PLAN_BYTES, PLANS_BYTES } from './limits.ts'
 
 /**

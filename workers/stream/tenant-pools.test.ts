@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { TENANT_PART } from '../tenant-part.ts'
+import { TENANT_PART } from '../shares/tenant-part.ts'
 import { Held, StreamMemory } from './held.ts'
 import { HELD_LOOK_SECONDS, HELD_SECONDS, KNOWN_BYTES, KNOWN_STREAM_BYTES } from './limits.ts'
 

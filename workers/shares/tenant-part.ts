@@ -1,4 +1,4 @@
-import { isSingle, type TenantBindings } from '../tenants/of-environment.ts'
+import { isSingle, type TenantBindings } from '../../tenants/of-environment.ts'
 
 /** What a tenant may have of the memory and the caches of an isolate that it shares with others. */
 export const TENANT_PART = 1 / 4
