@@ -116,6 +116,7 @@ export const COMMANDS = {
       sub: 'whose token it is; required',
       ttl: 'how long it lives, 30s to 1d; 1h when nothing else is said',
       claim: 'a further claim, again and again; the value is JSON, or a text',
+      tenant: 'for the tenant of this name, which has the development secret: see tenants create --new-database',
       ...SECRET,
     },
     environment: [SIGNED],
@@ -124,7 +125,11 @@ export const COMMANDS = {
   sql: {
     argument: '"STATEMENT"',
     does: 'runs SQL in the development database',
-    options: { 'database-url': 'another database than that of rockpool dev', data: SECRET.data },
+    options: {
+      'database-url': 'another database than that of rockpool dev',
+      tenant: 'the database that tenants create --new-database has made for this tenant',
+      data: SECRET.data,
+    },
     example: 'rockpool sql "SELECT count(*) FROM todos"',
   },
   check: {
@@ -218,7 +223,8 @@ export const COMMANDS = {
       'tenant-claim': 'create, set: the claim of its tokens that must be its name',
       location: 'create: the region in which its objects are created',
       jurisdiction: 'create: where its objects must run and store',
-      'new-database': 'create: makes a database for it in the embedded Postgres of rockpool dev',
+      'new-database':
+        'create: makes a database for it in the embedded Postgres of rockpool dev; its tokens have the development secret when nothing else is said',
       'reuse-name': 'create: also a name that was deleted not long ago',
       'keep-source': 'delete: slot and publication stay, for a database that cannot be reached any more',
       yes: 'asks nothing; needed where there is no terminal to ask on',

@@ -12,7 +12,7 @@ const run = promisify(execFile)
 const PRIVATE = 0o700
 /** The group may pass through the folder, but not list it. */
 const PASSABLE = 0o710
-const OURS = new Set(['dev-slot', 'edge', 'jwt-secret', 'postgres', 'sync-config-sha256'])
+const OURS = new Set(['dev-slot', 'edge', 'jwt-secret', 'postgres', 'sync-config-sha256', 'tenant-keys'])
 
 /**
  * The place of clusters whose data folder the user `postgres` cannot reach. Not /var/tmp, where files are deleted after

@@ -26,8 +26,9 @@ const SETTINGS = [
   'listen_addresses=127.0.0.1',
   // A socket in /tmp would be one more way in, and would stay there when the server is killed.
   'unix_socket_directories=',
-  'max_wal_senders=10',
-  'max_replication_slots=10',
+  // One of each for every tenant that `rockpool tenants create --new-database` makes.
+  'max_wal_senders=50',
+  'max_replication_slots=50',
 ]
 
 /**

@@ -17,7 +17,7 @@ import { DEFAULT_DATA, DEFAULT_PORT, type DevOptions } from './options.ts'
 import { removeTraces, traceBindings, tracesOf } from './own-traces.ts'
 import { portHolder } from './port-holder.ts'
 import { UsageError } from './problem.ts'
-import { developmentSecret, signToken } from './secret.ts'
+import { developmentSecret, signToken, tenantKeys } from './secret.ts'
 import { declared, textOf, type Settings } from './settings.ts'
 import { editedSince, noteTaken } from './taken-config.ts'
 import { watchConfig } from './watch-config.ts'
@@ -96,6 +96,7 @@ export async function dev(
       port,
       directory: join(data, 'edge'),
       bindings: {
+        ...(await tenantBindings(data)),
         ...settingsOf(given),
         ...(traces && traceBindings(traces)),
         DATABASE_URL: databaseUrl,
@@ -145,6 +146,17 @@ export async function dev(
     if (stops.length > 0) say('stopped')
   }
 }
+
+/**
+ * Any number of tenants beside that of these settings: `rockpool tenants create`. Isolates do not lag here, so a
+ * deletion waits for no late calls; and a host that a tenant is given takes nothing from this address.
+ */
+const tenantBindings = async (data: string): Promise<Record<string, string>> => ({
+  TENANT_KEYS: await tenantKeys(data),
+  SCRIPT_TENANT: 'beside',
+  DELETION_LATE_SECONDS: '1',
+  HOSTS: '127.0.0.1,localhost',
+})
 
 /** As bindings of the script. */
 function settingsOf(given: Settings): Settings {

@@ -7,6 +7,8 @@ import { unstable_readConfig } from 'wrangler'
 import { answered } from '../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
+import type { DirectoryRpc } from '../protocol/messages/directory.ts'
+import { DIRECTORY_NAME } from '../protocol/names.ts'
 import { SingleTenant } from '../tenants/single.ts'
 import { bundle, ROOT } from './bundle.ts'
 import { revive } from './revive.ts'
@@ -89,13 +91,29 @@ export class LocalEdge {
   async sayGoodbye(): Promise<void> {
     try {
       const namespace = await this.#miniflare?.getDurableObjectNamespace('REPLICATOR')
-      for await (const tenant of new SingleTenant(this.#options.bindings, '').names()) {
+      const told = (await this.#tenants()).map((tenant) => {
         const stub: unknown = namespace?.get(namespace.idFromName(tenant))
-        await answered(async () => (stub as ReplicatorRpc | undefined)?.stopping({ v: MESSAGE_VERSION }), GOODBYE_MS)
-      }
+        return answered(async () => (stub as ReplicatorRpc | undefined)?.stopping({ v: MESSAGE_VERSION }), GOODBYE_MS)
+      })
+      await Promise.all(told)
     } catch (error) {
-      this.#options.log?.(`the replicator does not know that it is ended: ${String(error)}`)
+      this.#options.log?.(`a replicator does not know that it is ended: ${String(error)}`)
     }
+  }
+
+  /** The tenant of the settings, and those of the Directory that are served. */
+  async #tenants(): Promise<string[]> {
+    const names: string[] = []
+    for await (const name of new SingleTenant(this.#options.bindings, '').names()) names.push(name)
+    if (!this.#options.bindings.TENANT_KEYS) return names
+    const namespace = await this.#miniflare?.getDurableObjectNamespace('DIRECTORY')
+    const stub: unknown = namespace?.get(namespace.idFromName(DIRECTORY_NAME))
+    const answer = await answered(
+      async () => (stub as DirectoryRpc | undefined)?.names({ v: MESSAGE_VERSION }),
+      GOODBYE_MS,
+    )
+    const active = (answer?.tenants ?? []).filter(({ state }) => state === 'active')
+    return [...new Set([...names, ...active.map(({ name }) => name)])]
   }
 
   async #start(): Promise<void> {

@@ -36,19 +36,18 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       return
     }
     case 'token': {
-      const { token, rest } = tokenOptions(args)
+      const { token, audience, rest } = tokenOptions(args)
       devOptions(rest, process.env)
       const options = devOptions(rest, await readSettings(process.env))
       const { knownSecret, signToken } = await import('./secret.ts')
-      console.log(
-        await signToken(token, options.jwtSecret ?? (await knownSecret(resolve(options.data))), options.jwtAudience),
-      )
+      const secret = options.jwtSecret ?? (await knownSecret(resolve(options.data)))
+      console.log(await signToken(token, secret, audience ?? options.jwtAudience))
       return
     }
     case 'sql': {
-      const { statement, rest } = sqlOptions(args)
+      const { statement, tenant, rest } = sqlOptions(args)
       const { sql } = await import('./sql.ts')
-      console.log(await sql(statement, devOptions(rest, process.env)))
+      console.log(await sql(statement, { ...devOptions(rest, process.env), tenant }))
       return
     }
     case 'check':

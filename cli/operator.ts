@@ -1,16 +1,15 @@
 import { resolve } from 'node:path'
 import type { ErrorBody } from '../protocol/errors.ts'
 import { jsonOrNull } from '../protocol/json.ts'
-import { TENANT_NAME } from '../protocol/names.ts'
 import type { Finding } from '../sync-config/types.ts'
 import { printable } from './frame.ts'
-import { DEFAULT_AUDIENCE, DEFAULT_DATA, DEFAULT_PORT, parse, type Parsed } from './options.ts'
+import { DEFAULT_AUDIENCE, DEFAULT_DATA, DEFAULT_PORT, parse, tenantOf, type Parsed } from './options.ts'
 import { UsageError } from './problem.ts'
 import { knownSecret, signToken } from './secret.ts'
 import { readSettings, textOf } from './settings.ts'
 import { otherServer, unreachable } from './unanswered.ts'
 
-const DEV_URL = `http://127.0.0.1:${DEFAULT_PORT}`
+export const DEV_URL = `http://127.0.0.1:${DEFAULT_PORT}`
 const TOKEN_SECONDS = 3_600
 /** A deploy counts the rows of tables before it answers, so it takes longer. */
 const ANSWER_MS = 120_000
@@ -62,13 +61,9 @@ export function operatorTarget(
   return { url: url.replace(/\/+$/, ''), token, data: text('data') ?? (env.DATA || DEFAULT_DATA) }
 }
 
-/** Returns the address of a tenant: that of the deployment when none is named. Throws UsageError. */
-function tenantUrl(url: string, tenant: string | undefined): string {
-  if (tenant === undefined) return url
-  if (!TENANT_NAME.test(tenant))
-    throw new UsageError(`--tenant ${tenant} is not the name of a tenant: it has 1 to 63 of a to z, 0 to 9 and -`)
-  return `${url}/t/${tenant}`
-}
+/** Returns the address of a tenant: that of the deployment when none is named. */
+const tenantUrl = (url: string, tenant: string | undefined): string =>
+  tenant === undefined ? url : `${url}/t/${tenant}`
 
 /**
  * Reads the options of commands that use `/admin`. Address and token default to those of `rockpool dev`. The one
@@ -84,7 +79,7 @@ export function operatorOptions(command: OperatorCommand, args: readonly string[
   return {
     ...target,
     positionals,
-    url: tenantUrl(target.url, text('tenant') ?? (env.ROCKPOOL_TENANT || undefined)),
+    url: tenantUrl(target.url, tenantOf(parsed, env)),
     jwtSecret,
     yes: flag('yes'),
     json: flag('json'),

@@ -1,5 +1,8 @@
+import { resolve } from 'node:path'
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import { closest } from '../protocol/closest.ts'
+import { TENANT_NAME } from '../protocol/names.ts'
+import { ownAudience } from '../tenants/stored/names.ts'
 import { OPTIONS, optionsOf, type CommandName, type OptionName } from './commands.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
@@ -8,6 +11,9 @@ import { textOf, type Settings } from './settings.ts'
 export const DEFAULT_AUDIENCE = 'rockpool'
 export const DEFAULT_PORT = 8787
 export const DEFAULT_DATA = '.rockpool/data'
+
+/** Returns the path of the data folder, as `--data`, DATA or nothing says. */
+export const dataFolder = (given: string | undefined): string => resolve(given ?? (process.env.DATA || DEFAULT_DATA))
 
 export interface DevOptions {
   port: number
@@ -63,8 +69,15 @@ export interface TokenOptions {
   claims: Record<string, unknown>
 }
 
-/** Reads the options of `rockpool token`. The rest is for `devOptions`. Throws UsageError. */
-export function tokenOptions(args: readonly string[]): { token: TokenOptions; rest: string[] } {
+/**
+ * Reads the options of `rockpool token`. The audience of the settings is that of their own tenant; a named tenant has
+ * the one that it gets when nothing else is said. The rest is for `devOptions`. Throws UsageError.
+ */
+export function tokenOptions(args: readonly string[]): {
+  token: TokenOptions
+  audience: string | undefined
+  rest: string[]
+} {
   const parsed = parse('token', args)
   const sub = parsed.text('sub')
   if (sub === undefined || sub === '') throw new UsageError('token needs --sub USER')
@@ -75,16 +88,29 @@ export function tokenOptions(args: readonly string[]): { token: TokenOptions; re
     claims[claim.slice(0, at)] = claimValue(claim.slice(at + 1))
   }
   const token = { sub, ttlSeconds: duration(parsed.text('ttl') ?? '1h'), claims }
-  return { token, rest: again(parsed, ['jwt-secret', 'jwt-audience', 'data']) }
+  const tenant = tenantOf(parsed)
+  const audience = parsed.text('jwt-audience') ?? (tenant && ownAudience(tenant))
+  return { token, audience, rest: again(parsed, ['jwt-secret', 'data']) }
 }
 
 /** Reads the statement of `rockpool sql`. The rest is for `devOptions`. Throws UsageError. */
-export function sqlOptions(args: readonly string[]): { statement: string; rest: string[] } {
+export function sqlOptions(args: readonly string[]): {
+  statement: string
+  tenant: string | undefined
+  rest: string[]
+} {
   const parsed = parse('sql', args)
   const [statement, ...more] = parsed.positionals
   if (statement === undefined) throw new UsageError('sql needs a statement: rockpool sql "SELECT 1"')
   if (more.length > 0) throw new UsageError('sql takes one argument: put the statement into quotation marks')
-  return { statement, rest: again(parsed, ['database-url', 'data']) }
+  return { statement, tenant: tenantOf(parsed), rest: again(parsed, ['database-url', 'data']) }
+}
+
+/** Returns the tenant that `--tenant` or ROCKPOOL_TENANT names. Throws UsageError. */
+export function tenantOf({ text }: Parsed, env: Settings = process.env): string | undefined {
+  const tenant = text('tenant') ?? textOf(env, 'ROCKPOOL_TENANT')
+  if (tenant === undefined || TENANT_NAME.test(tenant)) return tenant
+  throw new UsageError(`--tenant ${tenant} is not the name of a tenant: it has 1 to 63 of a to z, 0 to 9 and -`)
 }
 
 const again = ({ text }: Parsed, names: readonly OptionName[]): string[] =>

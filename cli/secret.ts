@@ -31,6 +31,17 @@ export async function developmentSecret(data: string): Promise<string> {
   return secret
 }
 
+/** Returns `TENANT_KEYS` of a data folder, which is made once. Without it the secrets of its tenants are lost. */
+export async function tenantKeys(data: string): Promise<string> {
+  const file = join(data, 'tenant-keys')
+  const known = (await readFile(file, 'utf8').catch(() => '')).trim()
+  if (known !== '') return known
+  const keys = `dev:${randomBytes(32).toString('base64url')}`
+  await makeDataFolder(data)
+  await writeFile(file, `${keys}\n`, { mode: 0o600 })
+  return keys
+}
+
 /** `audience` is one audience, or several separated by commas, which are all used. */
 export function signToken(
   { sub, ttlSeconds, claims }: TokenOptions,

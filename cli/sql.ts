@@ -1,17 +1,27 @@
 import { resolve } from 'node:path'
 import { connectSource, sourceError } from '../sources/postgres/index.ts'
 import { knownDatabase, startDatabase } from './database.ts'
+import { databaseOf } from './new-database.ts'
 import { UsageError } from './problem.ts'
 
-/** Runs SQL in the development database, which is started if necessary. Returns what to print. Throws Error. */
-export async function sql(text: string, options: { databaseUrl: string | undefined; data: string }): Promise<string> {
+/**
+ * Runs SQL in the development database, or in the one that `--new-database` has made for a tenant. Postgres is started
+ * if necessary. Returns what to print. Throws Error.
+ */
+export async function sql(
+  text: string,
+  options: { databaseUrl: string | undefined; data: string; tenant?: string | undefined },
+): Promise<string> {
   const data = resolve(options.data)
   const known = options.databaseUrl === undefined ? await knownDatabase(data) : null
   if (options.databaseUrl === undefined && known === null) {
     throw new UsageError('there is no development database yet: run rockpool dev first, or give --database-url')
   }
   const started = known && !known.running ? await startDatabase(data) : null
-  const client = connected(options.databaseUrl ?? started?.url ?? known?.url ?? '')
+  const own = started?.url ?? known?.url ?? ''
+  const client = connected(
+    options.databaseUrl ?? (options.tenant === undefined ? own : databaseOf(own, options.tenant)),
+  )
   try {
     // Rows are lists, because two columns may have the same name.
     const results: unknown = await client.unsafe(text).simple().values()

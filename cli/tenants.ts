@@ -3,11 +3,12 @@ import { TENANT_NAME } from '../protocol/names.ts'
 import type { TenantRecord } from '../tenants/stored/record.ts'
 import { agreed } from './agreed.ts'
 import { printable } from './frame.ts'
-import { OperatorClient, operatorTarget, Refused, type AskOptions } from './operator.ts'
-import { parse, type Parsed } from './options.ts'
+import { DEV_URL, OperatorClient, operatorTarget, Refused, type AskOptions } from './operator.ts'
+import { dataFolder, parse, type Parsed } from './options.ts'
 import { UsageError } from './problem.ts'
 import { count, meter, type Terminal } from './progress.ts'
 import { newDatabase } from './new-database.ts'
+import { knownSecret } from './secret.ts'
 import { tenantChange } from './tenant-change.ts'
 
 type Tenant = TenantRecord & { job: TenantJob | null }
@@ -16,6 +17,8 @@ type Verb = (typeof VERBS)[number]
 
 interface Call extends Pick<Parsed, 'text' | 'texts' | 'flag'> {
   client: OperatorClient
+  /** Where the deployment answers. */
+  url: string
   name: string
   terminal: Terminal
   /** Shows something to people: nothing with `--json`. */
@@ -23,6 +26,14 @@ interface Call extends Pick<Parsed, 'text' | 'texts' | 'flag'> {
 }
 
 const POLL_MS = 1_000
+/** With one of these a tenant has keys for its tokens. */
+const OF_KEYS: ReadonlySet<string> = new Set([
+  'JWT_SECRET',
+  'JWT_KEYS',
+  'JWKS_URL',
+  'SUPABASE_URL',
+  'SUPABASE_JWT_SECRET',
+])
 
 /**
  * `rockpool tenants VERB [NAME]`. Returns false when it was refused, after the reason was printed. Throws UsageError.
@@ -44,7 +55,7 @@ export async function tenants(args: readonly string[], terminal: Terminal): Prom
   }
   try {
     const client = await OperatorClient.of({ ...target, jwtSecret: undefined, jwtAudience: undefined })
-    const answer = await DOES[verb]({ ...parsed, client, name, terminal, say })
+    const answer = await DOES[verb]({ ...parsed, client, url: target.url, name, terminal, say })
     if (isJson) terminal.out(`${JSON.stringify({ ok: answer !== null, ...answer }, null, 2)}\n`)
     return answer !== null
   } catch (error) {
@@ -85,15 +96,23 @@ const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
   },
 
   async create(call) {
-    const { client, name, flag, text } = call
+    const { client, url, name, flag, text } = call
     const change = await tenantChange(call, process.env, { isNew: true, input: process.stdin })
-    if (flag('new-database'))
-      change.secrets = { ...change.secrets, DATABASE_URL: await newDatabase(text('data'), name) }
+    const isLocal = flag('new-database')
+    if (isLocal) {
+      if (text('database-url') !== undefined) throw new UsageError('--new-database and --database-url: say one of them')
+      const own = { DATABASE_URL: await newDatabase(text('data'), name) }
+      const hasKeys = Object.keys({ ...change.secrets, ...change.settings }).some((each) => OF_KEYS.has(each))
+      const keys = hasKeys ? {} : { JWT_SECRET: await knownSecret(dataFolder(text('data'))) }
+      change.secrets = { ...change.secrets, ...keys, ...own }
+    }
     const query = flag('reuse-name') ? '?reuse_name=1' : ''
     const tenant = await client.ask<Tenant>('PUT', `tenants/${name}${query}`, JSON.stringify(change), {
       headers: { 'if-none-match': '*' },
     })
-    return shown(call, tenant)
+    const answer = shown(call, tenant)
+    if (isLocal) call.say(nextOf(call, url))
+    return answer
   },
 
   show: async (call) => shown(call, await read(call)),
@@ -146,6 +165,18 @@ const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
     )
     return { rekeyed }
   },
+}
+
+/** What a developer types next, for a tenant whose database is empty. */
+function nextOf({ name, text }: Call, url: string): string {
+  const data = text('data') === undefined ? '' : ` --data ${text('data')}`
+  const at = url === DEV_URL ? '' : ` ${url}`
+  return [
+    `Its clients connect to ${url}/t/${name}`,
+    `  npx rockpool sql --tenant ${name}${data} "CREATE TABLE …"`,
+    `  npx rockpool token --tenant ${name}${data} --sub alice`,
+    `  npx rockpool status${at} --tenant ${name}${data}`,
+  ].join('\n')
 }
 
 const read = ({ client, name }: Call): Promise<Tenant> => client.ask<Tenant>('GET', `tenants/${name}`)

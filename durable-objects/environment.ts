@@ -14,11 +14,6 @@ type Called<Calls> = Calls & Rpc.DurableObjectBranded
 export interface Environment extends TenantBindings {
   /** Set only by tests: see `fault-points.ts`. */
   FAULTS?: string
-  /**
-   * Set where the edge runs on a developer's machine: objects have no placement there, and whoever has the development
-   * secret is an operator.
-   */
-  LOCAL_EDGE?: string
   /** Rate limits of failures per address, and of streams and write checkpoints per user: see `workers/rates.ts`. */
   RATE_FAILURES?: RateLimit
   RATE_STREAMS?: RateLimit

@@ -25,6 +25,9 @@ export const replicatorName = (tenant: string): string => checked(tenant)
 /** Returns the name of relay `n` of a region: `tenant/region/n`. Throws as `checked` does. */
 export const relayName = (tenant: string, region: string, n: number): string => `${checked(tenant)}/${region}/${n}`
 
+/** The name of the one Directory of a deployment. */
+export const DIRECTORY_NAME = 'directory'
+
 /** Object names above this many UTF-8 bytes are hashed. */
 const MAX_NAME_BYTES = 512
 

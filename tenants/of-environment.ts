@@ -2,6 +2,7 @@ import type { DirectoryRpc } from '../protocol/messages/directory.ts'
 import { LOCATIONS, placementOf, type Placement } from '../durable-objects/shared/placement.ts'
 import { answered, callDeadline, Unanswered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../protocol/errors.ts'
+import { DIRECTORY_NAME } from '../protocol/names.ts'
 import { readSettings } from '../protocol/settings.ts'
 import bundledSyncConfig from '../sync-config.yaml'
 import type { SettingBindings } from './bindings.ts'
@@ -9,6 +10,7 @@ import { refuseProblems } from './checked.ts'
 import { TENANTS } from './declarations.ts'
 import type { TenantDirectory } from './directory.ts'
 import { tenantOfBindings } from './from-bindings.ts'
+import { standsBeside, type LocalBindings } from './script.ts'
 import { DEFAULT_TENANT, SingleTenant } from './single.ts'
 import { changed, newRecord, type TenantChange } from './stored/record.ts'
 import { keyRing } from './stored/seal.ts'
@@ -21,14 +23,12 @@ import { TimedDirectory } from './timed-directory.ts'
  */
 export const DIRECTORY = Symbol.for('rockpool.directory')
 
-export interface TenantBindings extends SettingBindings {
+export interface TenantBindings extends SettingBindings, LocalBindings {
   [DIRECTORY]?: TenantDirectory
   /** The Directory object, which is called only with `TENANT_KEYS`. */
   DIRECTORY?: { getByName(name: string, options?: { locationHint?: Placement['location'] & string }): DirectoryRpc }
 }
 
-/** There is one Directory. */
-const DIRECTORY_NAME = 'directory'
 /** Requests of tenants wait for it, so it is short: copies serve when it is over. */
 const ANSWER_MS = 5_000
 
@@ -121,7 +121,8 @@ function deploymentOf(env: TenantBindings): Deployment {
   refuseProblems(problems)
   return {
     bindings: env,
-    bundled: bundledSyncConfig,
+    // `rockpool dev` gives the sync config of the script as a setting.
+    bundled: (standsBeside(env) && typeof env.SYNC_CONFIG === 'string' && env.SYNC_CONFIG) || bundledSyncConfig,
     root: DEFAULT_TENANT,
     hosts: (values.HOSTS ?? '').split(',').map((host) => host.trim()),
     wildcard: values.TENANT_HOSTS?.slice('*.'.length) ?? null,

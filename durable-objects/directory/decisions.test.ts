@@ -59,7 +59,7 @@ function directory(db = testDatabase()) {
         by: 'op',
         identities: [],
         place: PLACE,
-        hasScripts: false,
+        scripts: null,
         ...asked,
         change,
       },
@@ -197,9 +197,9 @@ describe('the tenant of the script', () => {
   test('is adopted before any other is stored, and once', () => {
     const { store, make } = directory()
     expect(store.adopted).toBe(false)
-    expect(() => make('a', { hasScripts: true })).toThrow(conflict(/adopt it first/))
-    expect(make('default', { hasScripts: true }).created).toBe(true)
-    expect(make('a', { hasScripts: true }).created).toBe(true)
+    expect(() => make('a', { scripts: 'first' })).toThrow(conflict(/adopt it first/))
+    expect(make('default', { scripts: 'first' }).created).toBe(true)
+    expect(make('a', { scripts: 'first' }).created).toBe(true)
     setState(store, { name: 'default', state: 'deleting', ifMatch: null, by: 'op' }, NOW)
     bury(store, { name: 'default', by: 'op' }, NOW)
     // It does not come back with the settings that are still there.
@@ -211,7 +211,7 @@ describe('the tenant of the script', () => {
     make('a')
     db.run("DELETE FROM state WHERE key = 'adopted'")
     expect(store.adopted).toBe(true)
-    expect(make('b', { hasScripts: true }).created).toBe(true)
+    expect(make('b', { scripts: 'first' }).created).toBe(true)
   })
 })
 

@@ -34,8 +34,11 @@ export interface Put extends Pick<PutRequest, 'name' | 'ifMatch' | 'reuse' | 'by
   change: TenantChange
   /** Where a new tenant is when the change does not say it. */
   place: Placement
-  /** The settings of the script are a tenant, which is served until it is adopted. */
-  hasScripts: boolean
+  /**
+   * Not null: the settings of the script are a tenant. It is adopted before any other is stored (`first`), or never
+   * (`beside`).
+   */
+  scripts: 'first' | 'beside' | null
   identities: readonly TokenIdentity[]
 }
 
@@ -57,7 +60,9 @@ export function put(
     if (before?.record.state === 'deleting') throw conflict(`the tenant ${name} is being deleted`)
     if (before === null) checkNew(store, asked, now)
     // What the script's tenant has for itself is compared with nothing before it is stored.
-    if (asked.hasScripts && !store.adopted && name !== SCRIPT_TENANT) {
+    if (asked.scripts === 'beside' && name === SCRIPT_TENANT)
+      throw conflict(`the tenant ${name} is the one of rockpool dev itself, and is served from its settings`)
+    if (asked.scripts === 'first' && !store.adopted && name !== SCRIPT_TENANT) {
       throw conflict(
         'the tenant of the settings of the script is not stored yet: adopt it first (rockpool tenants adopt), or take DATABASE_URL away',
       )

@@ -14,7 +14,7 @@ import type {
 import type { ReplicatorRpc } from '../../protocol/messages/replicator.ts'
 import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import { lateMs } from '../../tenants/late.ts'
-import { hasScriptTenant } from '../../tenants/script.ts'
+import { hasScriptTenant, standsBeside } from '../../tenants/script.ts'
 import { tenantChange } from '../../tenants/stored/record.ts'
 import { keyRing, type KeyRing } from '../../tenants/stored/seal.ts'
 import type { Environment } from '../environment.ts'
@@ -59,7 +59,8 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
 
   async names(request: Versioned & { revision?: number }): Promise<NamesAnswer> {
     checkVersion(request)
-    const { revision, adopted, named } = this.#store
+    const { revision, named } = this.#store
+    const adopted = this.#store.adopted && !standsBeside(this.env)
     return { revision, tenants: request.revision === revision ? null : [...named.values()], adopted }
   }
 
@@ -80,7 +81,7 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
       change,
       identities: identities.parse(JSON.parse(request.identities)),
       place: placementOf(this.env),
-      hasScripts: hasScriptTenant(this.env),
+      scripts: standsBeside(this.env) ? ('beside' as const) : hasScriptTenant(this.env) ? ('first' as const) : null,
     }
     const { record, created } = put(this.#store, this.#ring, asked, new Date())
     return { record: JSON.stringify(record), created }

@@ -38,5 +38,8 @@ export function sourceName(tenant: string): string {
   return `rockpool_${tenant.slice(0, READABLE).replaceAll('-', '_')}_${hash}`
 }
 
+/** Returns the audience of a tenant's tokens when nothing else is said. */
+export const ownAudience = (tenant: string): string => `rockpool:${tenant}`
+
 /** A host name in lower case, without a port. */
 export const HOST_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$/

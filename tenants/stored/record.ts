@@ -3,7 +3,7 @@ import { JURISDICTIONS, LOCATIONS, type Placement } from '../../durable-objects/
 import { RockpoolError } from '../../protocol/errors.ts'
 import { readSettings } from '../../protocol/settings.ts'
 import { REPLICATION, TOKENS } from '../declarations.ts'
-import { HOST_NAME, sourceName } from './names.ts'
+import { HOST_NAME, ownAudience, sourceName } from './names.ts'
 
 // What is stored of a tenant, and how a change of it is read. A tenant has settings of its own where it differs from
 // others: its source and its tokens. Every other setting is one of the script, and equal for all.
@@ -199,7 +199,7 @@ export function inState(before: TenantRecord, state: TenantState, now: Date): Te
  */
 function ownDefaults(name: string): TenantRecord['settings'] {
   const own = sourceName(name)
-  return { SLOT: own, OWN_PUBLICATION: own, JWT_AUDIENCE: `rockpool:${name}` }
+  return { SLOT: own, OWN_PUBLICATION: own, JWT_AUDIENCE: ownAudience(name) }
 }
 
 function withChanges(before: TenantRecord['settings'], change: TenantChange['settings']): TenantRecord['settings'] {

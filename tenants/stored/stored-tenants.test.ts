@@ -73,7 +73,7 @@ function isolate({ ring = RING, bindings = {} }: { ring?: KeyRing; bindings?: De
         by: 'op',
         identities,
         place: { location: null, jurisdiction: null },
-        hasScripts: false,
+        scripts: null,
         change: tenantChange.parse({ ...first, ...given }),
       },
       new Date(),
