@@ -196,6 +196,14 @@ export const COMMANDS = {
     more: ['Exit code 0: all is well; 1: there is a problem; 2: it cannot be asked.'],
     example: 'rockpool status https://sync.example.com --json',
   },
+  clients: {
+    argument: '',
+    does: 'says who is connected now',
+    options: { ...OPERATOR, json: JSON_ANSWER },
+    environment: [SIGNED, SHOWN],
+    more: ['Exit code 0: it was answered; 1: it was refused; 2: the call is wrong.'],
+    example: 'rockpool clients --tenant acme',
+  },
   verify: {
     argument: '',
     does: 'compares Postgres, row state and buckets',

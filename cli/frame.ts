@@ -27,6 +27,10 @@ export function frame(file: string, yaml: string, { level, code, message, place,
   return `${head}\n${paint(CYAN, `${file}:${place.line}:${place.column}`)}\n${gutter}${line}\n${paint(levelColour(level), mark)}`
 }
 
-/** Removes control characters, which could do anything to a terminal. */
-// eslint-disable-next-line no-control-regex -- they are what is looked for
-export const printable = (text: string): string => text.replace(/[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g, '\ufffd')
+/**
+ * Removes control characters, which could do anything to a terminal, and those that turn the direction of text, which
+ * could make it look like another.
+ */
+export const printable = (text: string): string =>
+  // eslint-disable-next-line no-control-regex -- they are what is looked for
+  text.replace(/[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '\ufffd')

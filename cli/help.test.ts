@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { runScript } from '../test/support/command.ts'
 import { check, explain } from './check.ts'
 import { COMMANDS, OPTIONS, type CommandName, type OptionName } from './commands.ts'
+import { clients } from './clients.ts'
 import { deploy, rollback } from './deploy.ts'
 import { deploys } from './deploys.ts'
 import { run as evaluate } from './eval.ts'
@@ -27,6 +28,7 @@ const BEGINNINGS: Record<CommandName, (args: string[]) => unknown> = {
   rollback: (args) => rollback([...args, ...nowhere], terminal),
   status: (args) => status([...args, ...nowhere], terminal, AbortSignal.abort()),
   verify: (args) => verify([...args, ...nowhere], terminal),
+  clients: (args) => clients([...args, ...nowhere], terminal),
   tenants: (args) => tenants(['list', ...args, ...nowhere], terminal),
   eval: async (args) => {
     let told = ''

@@ -91,6 +91,11 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       process.exitCode = (await deploys(args, terminal())) ? 0 : 1
       return
     }
+    case 'clients': {
+      const { clients } = await import('./clients.ts')
+      process.exitCode = (await clients(args, terminal())) ? 0 : 1
+      return
+    }
     case 'tenants': {
       const { tenants } = await import('./tenants.ts')
       process.exitCode = (await tenants(args, terminal())) ? 0 : 1

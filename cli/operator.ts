@@ -37,7 +37,7 @@ export interface OperatorOptions {
   jwtAudience: string | undefined
 }
 
-export type OperatorCommand = 'deploy' | 'deploys' | 'rollback' | 'status' | 'verify'
+export type OperatorCommand = 'clients' | 'deploy' | 'deploys' | 'rollback' | 'status' | 'verify'
 
 /** Where a command of an operator goes, and with which token; without one, it is signed with a secret. */
 export type OperatorTarget = Pick<OperatorOptions, 'url' | 'token' | 'jwtSecret' | 'jwtAudience' | 'data'>

@@ -25,4 +25,6 @@ export interface Environment extends TenantBindings {
   RELAY: DurableObjectNamespace<Called<RelayRpc>>
   /** Absent in scripts that were put together without the class: they have one tenant. */
   DIRECTORY?: DurableObjectNamespace<Called<DirectoryRpc>>
+  /** Absent, as the Directory: then nobody counts who is connected. */
+  CENSUS?: DurableObjectNamespace
 }

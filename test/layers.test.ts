@@ -30,12 +30,13 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['settings', 'durable-objects', 'protocol tenants'],
   ['shared', 'durable-objects/shared', 'protocol tenants settings placement'],
 
-  ['directory', 'durable-objects/directory', 'protocol tenants settings shared placement retry'],
+  ['census', 'durable-objects/census', 'protocol settings shared retry'],
+  ['directory', 'durable-objects/directory', 'protocol tenants settings shared placement retry census'],
   // Classes of later versions.
   ['later', 'durable-objects/later', 'protocol'],
   // Objects know of each other what `protocol/messages` says.
   ['bucket', 'durable-objects/bucket', 'protocol tenants settings shared retry bucket/limits direct-request'],
-  ['relay', 'durable-objects/relay', 'protocol tenants settings shared retry relay/users'],
+  ['relay', 'durable-objects/relay', 'protocol tenants settings shared retry relay/users census'],
   ['store', 'durable-objects/replicator/store', 'protocol source sync-config shared copy ingest session verify writes'],
   ['writes', 'durable-objects/replicator/writes', 'protocol sync-config ingest store'],
   [
@@ -90,12 +91,12 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   [
     'routes',
     'workers/routes',
-    'protocol sync-config tenants tenant settings held shared rates direct-request json-bounds auth stream placement retry calls briefly',
+    'protocol sync-config tenants tenant settings held shared rates direct-request json-bounds auth stream placement retry census calls briefly',
   ],
   [
     'workers',
     'workers',
-    'protocol tenant settings bucket directory later relay replicator answers calls rates auth stream transports routes',
+    'protocol tenant settings bucket census directory later relay replicator answers calls rates auth stream transports routes',
   ],
 
   ['client', 'client', 'protocol'],

@@ -74,7 +74,7 @@ app.post('/sync/stream', async (c) => {
 })
 
 app.get('/sync/stream', (c) => {
-  if (isUpgrade(c)) return webSocketStream(c.env, c.var.tenant, addressOf(c.req.raw.headers))
+  if (isUpgrade(c)) return webSocketStream(c.env, c.var.tenant, c.req.raw)
   throw new RockpoolError('PSYNC_S2001', 'GET /sync/stream is a WebSocket; over HTTP it is POST', { status: 426 })
 })
 
@@ -115,7 +115,7 @@ app.route('/admin', admin)
 app.notFound(async (c) => {
   const address = addressOf(c.req.raw.headers)
   return isUpgrade(c)
-    ? webSocketStream(c.env, c.var.tenant, address)
+    ? webSocketStream(c.env, c.var.tenant, c.req.raw)
     : refuse(c, await countFailure(c.env, address, noRoute(c)))
 })
 

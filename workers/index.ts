@@ -3,8 +3,9 @@ import { app } from './app.ts'
 import { scheduled } from './routes/replication.ts'
 
 export { Bucket } from '../durable-objects/bucket/bucket.ts'
+export { Census } from '../durable-objects/census/census.ts'
 export { Directory } from '../durable-objects/directory/directory.ts'
-export { Census, Metrics, Writer } from '../durable-objects/later/later.ts'
+export { Metrics, Writer } from '../durable-objects/later/later.ts'
 export { Relay } from '../durable-objects/relay/relay.ts'
 export { Replicator } from '../durable-objects/replicator/replicator.ts'
 

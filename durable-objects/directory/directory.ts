@@ -18,6 +18,7 @@ import { hasScriptTenant, standsBeside } from '../../tenants/script.ts'
 import { tenantChange } from '../../tenants/stored/record.ts'
 import { keyRing, type KeyRing } from '../../tenants/stored/seal.ts'
 import type { Environment } from '../environment.ts'
+import { censusOf } from '../census/calls.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
 import { replicatorStub } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
@@ -165,6 +166,7 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
       },
       leaveSource: () => ask((replicator) => replicator.leaveSource({ v }), STEP_MS),
       removeBuckets: (after) => ask((replicator) => replicator.removeBuckets({ v, after }), STEP_MS),
+      eraseCensus: async () => censusOf(this.env, { name, place }, callDeadline(this.env))?.erase(),
       eraseAll: () => ask((replicator) => replicator.eraseAll({ v })),
       now: Date.now,
       lateMs: lateMs(this.env),

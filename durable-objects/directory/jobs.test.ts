@@ -37,6 +37,7 @@ function tenant() {
       state.buckets = Math.min(state.buckets, BUCKETS - last)
       return { removed: last - after, after: last === BUCKETS ? null : last, left: BUCKETS - last }
     },
+    eraseCensus: async () => called('census'),
     eraseAll: async () => {
       called('erase')
       state.erased = true
@@ -72,6 +73,7 @@ describe('a deletion', () => {
     'source',
     ...['standing deleting', 'buckets 0', 'buckets 2', 'buckets 4'],
     ...['standing deleting', 'buckets 0', 'buckets 2', 'buckets 4'],
+    'census',
     'erase',
   ]
 

@@ -33,6 +33,8 @@ export interface JobPorts {
   leaveSource(): Promise<void>
   removeBuckets(after: number): Promise<RemovedBuckets>
   eraseAll(): Promise<void>
+  /** Of the Census. */
+  eraseCensus(): Promise<void>
   now(): number
   /** How long calls that were under way when the deletion began may take: ms. */
   lateMs: number
@@ -93,6 +95,7 @@ async function advanced(job: Job, ports: JobPorts): Promise<Job | null> {
     case 'late':
       return { ...job, phase: 'again', after: 0 }
     case 'erasing':
+      await ports.eraseCensus()
       await ports.eraseAll()
       return null
   }

@@ -12,8 +12,6 @@ class Later extends DurableObject {
   }
 }
 
-/** Who is connected. */
-export class Census extends Later {}
 /** Uploads of a tenant. */
 export class Writer extends Later {}
 /** Numbers of a deployment. */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { streamSource, type StreamSource } from '../../protocol/messages/census.ts'
 import type { NameForm } from '../../protocol/messages/relay.ts'
 import type { OpId } from '../../protocol/ops.ts'
 
@@ -20,6 +21,10 @@ const shape = z.union([
     /** Hashes of its user and client; absent for a stream of an older Worker. */
     user: z.string().optional(),
     client: z.string().optional(),
+    /** Who that is for operators; absent for a stream of an older Worker. */
+    source: streamSource.optional(),
+    /** The checkpoint of the last message to it. */
+    position: z.number().optional(),
     sent: z.number(),
     received: z.number(),
     since: z.number(),
@@ -57,6 +62,8 @@ export interface StreamAttachment {
   comparing?: number | undefined
   user?: string | undefined
   client?: string | undefined
+  source?: StreamSource | undefined
+  position?: OpId | undefined
   sent: number
   received: number
   /** When it came, in milliseconds since 1970. Until its first ping this is its only sign of life. */

@@ -102,6 +102,12 @@ export class RelayMachine<S> {
     return this.#subscriptions
   }
 
+  /** The number of buckets of one stream. */
+  bucketsOf(stream: S): number {
+    const state = this.#streams.get(stream)
+    return state === undefined ? 0 : state.names.size + state.lost.size
+  }
+
   /** Whether there is no room for another stream. */
   get full(): boolean {
     return this.#subscriptions >= this.#room.most

@@ -7,11 +7,13 @@ import {
   PING,
   PONG,
   SOCKET_CREDIT,
+  SOURCE_HEADER,
   type AckFrame,
   type RelayRpc,
   replicatorFrame,
   streamFrame,
 } from '../../protocol/messages/relay.ts'
+import type { RelayClients, StreamSource } from '../../protocol/messages/census.ts'
 import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
@@ -22,6 +24,8 @@ import { objectName } from '../shared/object-name.ts'
 import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
+import { censusOf } from '../census/calls.ts'
+import { REPORT_MS, shownClients, sourceOf } from './clients.ts'
 import type { ReplicatorAttachment, StreamAttachment } from './attachments.ts'
 import { admit, type StreamUser } from './users.ts'
 import { RelayMachine } from './machine.ts'
@@ -60,6 +64,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   #linger: ReturnType<typeof setTimeout> | null = null
   #awake: ReturnType<typeof setInterval> | null = null
   #looking = false
+  #reported = 0
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
@@ -74,6 +79,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         if (!state) return
         state.sent += Buffer.byteLength(text)
         state.comparing = frame.comparing
+        state.position = frame.checkpoint
         this.#saveStream(socket, state)
         sendQuietly(socket, text)
         this.#stayAwakeSoon()
@@ -135,6 +141,12 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     return this.#streams.size
   }
 
+  async clients(request: Versioned): Promise<RelayClients> {
+    checkVersion(request)
+    const streams = [...this.#streams]
+    return shownClients(streams.map(([socket, state]) => [state, this.#machine.bucketsOf(socket)]))
+  }
+
   async dismiss(request: Versioned): Promise<number> {
     checkVersion(request)
     return this.#dismissed()
@@ -159,7 +171,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     if (path === '/stream') {
       const tenant = await this.#tenant.find().catch(notFound)
       if (tenant === null) return new Response('no such tenant', { status: 404 })
-      return this.#acceptStream(new URL(request.url).searchParams, tenant.streams.perUser)
+      const source = sourceOf(request.headers.get(SOURCE_HEADER))
+      return this.#acceptStream(new URL(request.url).searchParams, tenant.streams.perUser, source)
     }
     if (path === '/replicator') return this.#acceptReplicator()
     return new Response('no such path', { status: 404 })
@@ -207,9 +220,22 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       this.#replicator = null
       this.#wakeReplicator()
     }
-    if (this.#streams.delete(socket)) this.#machine.streamGone(socket)
+    if (this.#streams.delete(socket)) {
+      this.#machine.streamGone(socket)
+      this.#report()
+    }
     this.#stayAwake()
     this.#lingerWhenAlone()
+  }
+
+  /** Tells the Census how many streams there are. Nothing depends on it, so nobody waits and nothing is repeated. */
+  #report(): void {
+    const now = Date.now()
+    if (now - this.#reported < REPORT_MS) return
+    this.#reported = now
+    const report = { relay: this.#name, streams: this.#streams.size }
+    const told = censusOf(this.env, this.#placed, callDeadline(this.env))?.report(report)
+    if (told) this.ctx.waitUntil(told.catch(() => {}))
   }
 
   /** Wakes a replicator that died in a session: only its own loop would open the socket again. */
@@ -240,7 +266,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
    * `user` and `client` are hashes. Responds with 503 when the relay is full, and 429 when this user has too many
    * streams.
    */
-  #acceptStream(asked: URLSearchParams, perUser: number): Response {
+  #acceptStream(asked: URLSearchParams, perUser: number, source: StreamSource | undefined): Response {
     faultPoint('relay.stream', { object: this.ctx })
     if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
     const of = { user: asked.get('user') ?? undefined, client: asked.get('client') ?? undefined }
@@ -260,6 +286,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       toldPlan: null,
       owing: true,
       ...of,
+      source,
       sent: 0,
       received: 0,
       since: Date.now(),
@@ -271,6 +298,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     if (this.#streams.size === 1) void this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
     this.#machine.streamArrived(socket)
     this.#stayAwake()
+    this.#report()
     return new Response(null, { status: 101, webSocket: client })
   }
 

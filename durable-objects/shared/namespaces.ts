@@ -28,6 +28,10 @@ export const bucketStub = (env: Environment, { place }: Pick<Placed, 'place'>, n
 export const relayStub = (env: Environment, { place }: Pick<Placed, 'place'>, name: string) =>
   stubOf(place, env.RELAY, name)
 
+/** Returns the Census of a tenant. */
+export const censusStub = (namespace: DurableObjectNamespace, tenant: Placed) =>
+  stubOf(tenant.place, namespace, replicatorName(tenant.name))
+
 /**
  * Returns the tenant of an object, for stubs of its other objects. They are in the jurisdiction of the object itself,
  * which its id says (runtime 2026-11), and near it, because an object is created near its first caller: so no object

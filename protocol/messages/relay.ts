@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { jsonOrNull } from '../json.ts'
+import type { RelayClients } from './census.ts'
 import { understoodVersion, type Versioned } from '../versions.ts'
 
 // The calls of the Relay object, and the frames on its two kinds of sockets: from the replicator and to streams. Each
@@ -9,6 +10,8 @@ import { understoodVersion, type Versioned } from '../versions.ts'
 export interface RelayRpc {
   /** Returns the number of open streams. */
   streams(request: Versioned): Promise<number>
+  /** Returns who is connected. */
+  clients(request: Versioned): Promise<RelayClients>
   /** Ends all streams, because the tenant is not served. Returns how many there were. */
   dismiss(request: Versioned): Promise<number>
 }
@@ -130,6 +133,9 @@ export const SOCKET_CREDIT = 256 * 1024
  */
 export const PING = 'ping'
 export const PONG = 'pong'
+
+/** Who opens a stream, for operators: `streamSource` as JSON, percent-encoded, because a header is no Unicode text. */
+export const SOURCE_HEADER = 'rockpool-source'
 
 /** The close code for a stream when the relay has no room for its buckets: another relay may have. */
 export const CLOSE_RELAY_FULL = 1013

@@ -95,10 +95,7 @@ test('tenants beside rockpool dev: made, shown, followed at their addresses, kep
   expect(await done(tenants('list'))).toMatch(/^acme +active +v1\n1 tenant\n$/)
   expect(await done(tenants('show', 'acme'))).toMatch(/SLOT +rockpool_acme_/)
   const report = await run('status', url(), '--tenant', 'acme', '--json')
-  expect([report.code, JSON.parse(report.output)]).toMatchObject([
-    0,
-    { source: { settings: { database: 'tenant_acme' } } },
-  ])
+  expect([report.code, JSON.parse(report.output)]).toMatchObject([0, { source: { database: 'tenant_acme' } }])
 
   // Neither the token of one tenant nor that of the developer's own opens another's streams.
   const refused = async (path: string, signed: string) =>

@@ -218,6 +218,14 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
       60,
       () => client.state,
     )
+  // Which is kept, with names of users.
+  const connected = await edge.admin('GET', '../t/doomed/admin/clients')
+  expect(connected.data).toMatchObject({ total: 3, streams: [{ user: USER }, { user: USER }, { user: USER }] })
+  await until('the Census to have it', async () => {
+    const { value } = await call('CENSUS', 'doomed', 'look')
+    return (value as { clients: unknown }).clients !== null
+  })
+
   const buckets = await bucketsOf('doomed')
   expect(buckets.length).toBeGreaterThanOrEqual(OWNERS)
 
@@ -293,7 +301,7 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
       remove: { serial: 1 },
       erase: { upTo: 1 },
     },
-    RELAY: { streams: {}, dismiss: {} },
+    RELAY: { streams: {}, clients: {}, dismiss: {} },
   }
   const objects: [string, string][] = [
     ['REPLICATOR', 'doomed'],
@@ -327,6 +335,7 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
     await until(`nothing in ${binding} ${name}`, nothing, 30, () => inside(binding, name))
   }
   for (const name of buckets) expect([name, await inside('BUCKET', name)]).toEqual([name, { alarm: null, tables: [] }])
+  expect(await call('CENSUS', 'doomed', 'look')).toEqual({ value: { clients: null, relays: {} } })
   // On the disk there is storage of the other tenant alone.
   expect(await bucketsOf('doomed')).toEqual([])
   expect((await edge.edge.objectIds('Replicator')).length).toBe(1)

@@ -26,6 +26,10 @@ const CLASSES = { REPLICATOR: script.Replicator, BUCKET: script.Bucket, RELAY: s
 async function called(env, { binding, name, method, request, path }) {
   const stub = env[binding].getByName(name)
   try {
+    if (binding === 'CENSUS') {
+      const init = { method: 'POST', body: JSON.stringify(request) }
+      return { value: (await (await stub.fetch(`https://census/${method}`, init)).json()).data }
+    }
     if (path !== undefined) {
       const response = await stub.fetch(`https://object${path}`, { headers: { upgrade: 'websocket' } })
       response.webSocket?.accept()

@@ -53,7 +53,7 @@ export function openStream<T extends Encoded>(
   const objects = objectPorts(
     env,
     tenant,
-    ownerOf(caller, request),
+    { ...ownerOf(caller, request), sdk: transport.agent },
     linesOf(transport, budget),
     budget,
     held,

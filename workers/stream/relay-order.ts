@@ -1,17 +1,31 @@
 import { createHash } from 'node:crypto'
+import { MAX_SHOWN_SDK, MAX_SHOWN_TEXT, type StreamSource } from '../../protocol/messages/census.ts'
+import { SOURCE_HEADER } from '../../protocol/messages/relay.ts'
 
 /** Whose stream it is. */
 export interface StreamOwner {
   user: string
   /** The client's id, or '' when it sends none. */
   client: string
+  /** What its software calls itself. */
+  sdk?: string | undefined
 }
 
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 32)
 
-/** The parameters of a stream's request to a relay. They are hashes: a relay counts streams and keeps no names. */
+/** The parameters of a stream's request to a relay. They are hashes, by which it counts streams. */
 export const relayUrl = ({ user, client }: StreamOwner): string =>
   `https://relay/stream?user=${hash(user)}&client=${hash(client)}`
+
+/** Returns the header by which a relay knows whose stream it is when an operator asks. */
+export const sourceHeader = ({ user, client, sdk = '' }: StreamOwner): Record<string, string> => {
+  const source: StreamSource = {
+    user: user.slice(0, MAX_SHOWN_TEXT),
+    client: client.slice(0, MAX_SHOWN_TEXT),
+    sdk: sdk.slice(0, MAX_SHOWN_SDK),
+  }
+  return { [SOURCE_HEADER]: encodeURIComponent(JSON.stringify(source)) }
+}
 
 /**
  * Returns the relays for a user's streams, in order. All of a user's streams go to the first, so that it can count

@@ -20,7 +20,7 @@ import { ended, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
-import { relayUrl, type RelayChoice, type StreamOwner } from './relay-order.ts'
+import { relayUrl, sourceHeader, type RelayChoice, type StreamOwner } from './relay-order.ts'
 
 /** Callbacks about received messages. `comparing`: see `objectPorts`. */
 export interface Telling {
@@ -59,7 +59,8 @@ function openRelay(
 ): Promise<WebSocket | null> {
   budget.call()
   return answered(async (attempt) => {
-    const response = await relayStub(env, tenant, name).fetch(relayUrl(owner), { headers: { upgrade: 'websocket' } })
+    const headers = { upgrade: 'websocket', ...sourceHeader(owner) }
+    const response = await relayStub(env, tenant, name).fetch(relayUrl(owner), { headers })
     if (response.status === 503) return null
     if (response.status === 429)
       throw tooMany('this user has too many streams open', Number(response.headers.get('retry-after')) || null)

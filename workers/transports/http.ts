@@ -9,6 +9,7 @@ import { compressedLines } from './compression/lines.ts'
 import { ndjsonLines, nestedLines } from './lines.ts'
 import { BSON, negotiate } from './negotiate.ts'
 import { ResponseBody } from './response-body.ts'
+import { agentOf } from './agent.ts'
 import type { Transport } from './transport.ts'
 
 /**
@@ -37,6 +38,7 @@ export async function streamResponse(
     join: (parts) => Buffer.concat(parts),
     held: body.held,
     keepalive: true,
+    agent: agentOf(asked.headers),
     room: () => body.room(),
     ready: () => body.room(),
     write: (bytes) => body.write(encode(bytes)),

@@ -31,6 +31,7 @@ export class NativeStream implements SocketProtocol {
   readonly #tenant: Tenant
   readonly #socket: WebSocket
   readonly #address: string | null
+  readonly #agent: string | undefined
   readonly #stop = new AbortController()
   readonly #held = new Held(CREDIT_STEP_BYTES)
   readonly #credit = new Credit()
@@ -47,12 +48,19 @@ export class NativeStream implements SocketProtocol {
   /** The last `ComparingLine` that the client was sent. */
   #comparing: number | null = null
 
-  /** `address`: see `addressOf`. */
-  constructor(env: Environment, tenant: Tenant, socket: WebSocket, address: string | null = null) {
+  /** `address`: see `addressOf`. `agent`: see `agentOf`. */
+  constructor(
+    env: Environment,
+    tenant: Tenant,
+    socket: WebSocket,
+    address: string | null = null,
+    agent: string | undefined = undefined,
+  ) {
     this.#env = env
     this.#tenant = tenant
     this.#socket = socket
     this.#address = address
+    this.#agent = agent
   }
 
   receive(data: unknown): void {
@@ -123,6 +131,7 @@ export class NativeStream implements SocketProtocol {
       join: joined ? (lines) => lines.join('\n') : null,
       held: this.#held,
       keepalive: true,
+      agent: this.#agent,
       room: () => this.#until(() => this.#credit.hasRoom),
       ready: (bytes) => this.#until(() => this.#credit.allows(bytes)),
       write: (text, bytes) => {

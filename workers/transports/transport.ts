@@ -34,6 +34,8 @@ export interface Transport<T extends Encoded> {
   readonly held: Held
   /** True when the transport has no keepalive of its own, so that `expires` is called at intervals. */
   readonly keepalive: boolean
+  /** What the client's software calls itself. */
+  readonly agent?: string | undefined
   /**
    * Resolves when there is room for a large line. Rejects with the reason once `signal` is aborted, and so does
    * `ready`.

@@ -2,7 +2,9 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { socketPair } from '../../durable-objects/shared/sockets.ts'
 import { CLOSE_BAD_FRAME } from '../../protocol/native.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
+import { addressOf } from '../rates.ts'
 import { FIRST_FRAME_SECONDS } from '../stream/limits.ts'
+import { agentOf } from './agent.ts'
 import { NativeStream } from './native.ts'
 import { RSocketConnection } from './rsocket/connection.ts'
 import type { SocketProtocol } from './socket-protocol.ts'
@@ -11,7 +13,9 @@ import type { SocketProtocol } from './socket-protocol.ts'
  * The WebSocket of `/sync/stream`. A binary first frame begins RSocket, which PowerSync SDKs use; a text frame begins
  * our own protocol.
  */
-export function webSocketStream(env: Environment, tenant: Tenant, address: string | null): Response {
+export function webSocketStream(env: Environment, tenant: Tenant, asked: Request): Response {
+  const address = addressOf(asked.headers)
+  const agent = agentOf(asked.headers)
   const { client, server } = socketPair()
   server.binaryType = 'arraybuffer'
   server.accept()
@@ -26,8 +30,8 @@ export function webSocketStream(env: Environment, tenant: Tenant, address: strin
     clearTimeout(late)
     protocol ??=
       typeof data === 'string'
-        ? new NativeStream(env, tenant, server, address)
-        : new RSocketConnection(env, tenant, server, address)
+        ? new NativeStream(env, tenant, server, address, agent)
+        : new RSocketConnection(env, tenant, server, address, agent)
     protocol.receive(data)
   })
   const gone = () => {

@@ -12,7 +12,8 @@ import { TestDirectory } from './directory.ts'
 import { eventStream } from './sse.ts'
 
 export { Directory } from '../../../durable-objects/directory/directory.ts'
-export { Census, Metrics, Writer } from '../../../durable-objects/later/later.ts'
+export { Census } from '../../../durable-objects/census/census.ts'
+export { Metrics, Writer } from '../../../durable-objects/later/later.ts'
 
 // The script with a directory of several tenants, and a fourth transport. A request to `/t/NAME/…` is one to `/…` of
 // the host `NAME.example`.

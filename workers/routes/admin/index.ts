@@ -1,4 +1,5 @@
 import { Hono } from 'hono'
+import { clients } from './clients.ts'
 import { openApi } from '../openapi/document.ts'
 import { operator, type OperatorContext } from './operator.ts'
 import { rollback } from './rollback.ts'
@@ -12,6 +13,7 @@ export const admin = new Hono<OperatorContext>()
 admin.use(operator)
 admin.route('/sync-config', syncConfig)
 admin.route('/rollback', rollback)
+admin.route('/clients', clients)
 admin.route('/status', status)
 admin.route('/verify', verify)
 admin.get('/openapi.json', (c) => c.json(openApi()))

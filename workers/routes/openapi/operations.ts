@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { clientsShape } from '../../../protocol/messages/census.ts'
 import * as shapes from '../tenants/shapes.ts'
 
 /**
@@ -113,7 +114,14 @@ const OF_DEPLOYMENT: readonly Omit<Operation, 'of'>[] = [
 ]
 
 const dryRun = yes('only says what would happen')
-const OF_TENANT: readonly Omit<Operation, 'of' | 'answer'>[] = [
+const OF_TENANT: readonly (Omit<Operation, 'of' | 'answer'> & Partial<Pick<Operation, 'answer'>>)[] = [
+  {
+    method: 'get',
+    path: '/admin/clients',
+    summary: 'Returns who is connected, as the relays said within the last 10 seconds',
+    answer: clientsShape,
+    statuses: [200],
+  },
   {
     method: 'get',
     path: '/admin/sync-config',
@@ -164,5 +172,5 @@ const OF_TENANT: readonly Omit<Operation, 'of' | 'answer'>[] = [
 
 export const OPERATIONS: readonly Operation[] = [
   ...OF_DEPLOYMENT.map((each): Operation => ({ ...each, of: 'deployment' })),
-  ...OF_TENANT.map((each): Operation => ({ ...each, of: 'tenant', answer: shapes.anyObject })),
+  ...OF_TENANT.map((each): Operation => ({ answer: shapes.anyObject, ...each, of: 'tenant' })),
 ]

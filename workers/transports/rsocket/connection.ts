@@ -25,7 +25,7 @@ import { decodeFrame, ErrorCode, errorFrame, Flag, keepaliveFrame, type Frame } 
 import { payloadReader, type PayloadReader } from './mime.ts'
 import { errorText, RSocketStream, type RSocketOutput } from './stream.ts'
 
-const setupMetadata = z.object({ token: z.string() })
+const setupMetadata = z.object({ token: z.string(), user_agent: z.string().optional().catch(undefined) })
 const requestMetadata = z.object({ path: z.string() })
 const PATH = '/sync/stream'
 
@@ -34,6 +34,8 @@ type RequestFrame = Extract<Frame, { type: 'request-stream' }>
 
 interface Accepted {
   caller: Caller
+  /** What the client says that it is: a browser cannot say it in a header. */
+  agent: string | undefined
   readMetadata: PayloadReader
   readData: PayloadReader
 }
@@ -48,6 +50,7 @@ export class RSocketConnection implements SocketProtocol {
   readonly #tenant: Tenant
   readonly #socket: WebSocket
   readonly #address: string | null
+  readonly #agent: string | undefined
   readonly #streams = new Map<number, RSocketStream>()
   readonly #assemblies = new Map<number, Assembly>()
   /** Frames that arrived while the token was being verified: clients do not wait for an answer to SETUP. */
@@ -63,12 +66,19 @@ export class RSocketConnection implements SocketProtocol {
   readonly #answers = new Answers()
   #probe: { nonce: Uint8Array; serial: number } | null = null
 
-  /** `address`: see `addressOf`. */
-  constructor(env: Environment, tenant: Tenant, socket: WebSocket, address: string | null = null) {
+  /** `address`: see `addressOf`. `agent`: see `agentOf`. */
+  constructor(
+    env: Environment,
+    tenant: Tenant,
+    socket: WebSocket,
+    address: string | null = null,
+    agent: string | undefined = undefined,
+  ) {
     this.#env = env
     this.#tenant = tenant
     this.#socket = socket
     this.#address = address
+    this.#agent = agent
   }
 
   receive(data: string | ArrayBuffer): void {
@@ -149,11 +159,11 @@ export class RSocketConnection implements SocketProtocol {
     const metadata = setupMetadata.safeParse(readMetadata(setup.metadata))
     if (!metadata.success)
       throw new RockpoolError('PSYNC_S2106', 'the metadata of SETUP must be {"token": "Token <jwt>"}')
-    const { token } = metadata.data
+    const { token, user_agent: agent = this.#agent } = metadata.data
     const caller = await guarded(this.#env, this.#address, async (refresh) =>
       verifyToken(tokenOfHeader(token), await rulesOf(this.#env, this.#tenant), { refresh }),
     )
-    return { caller, readMetadata, readData }
+    return { caller, agent, readMetadata, readData }
   }
 
   #process(frame: Frame): void {
@@ -227,7 +237,8 @@ export class RSocketConnection implements SocketProtocol {
       if (metadata.data.path !== PATH) throw new RockpoolError('PSYNC_S2002', `there is no ${metadata.data.path}`)
       const { subscriptions } = this.#tenant.streams
       const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data), subscriptions)
-      const what = { env: this.#env, tenant: this.#tenant, caller: accepted.caller, request }
+      const { caller, agent } = accepted
+      const what = { env: this.#env, tenant: this.#tenant, caller, agent, request }
       this.#streams.set(streamId, new RSocketStream(streamId, this.#output, assembly.initialN, what))
     } catch (error) {
       this.#forget(streamId)

@@ -14,6 +14,15 @@ import type { Transport } from '../transport.ts'
 import { Flow } from './flow.ts'
 import { completeFrame, ErrorCode, errorFrame, nextFrame } from './frames.ts'
 
+/** What is asked for, and by whom. `agent`: see `agentOf`. */
+interface RSocketAsked {
+  env: Environment
+  tenant: Tenant
+  caller: Caller
+  agent: string | undefined
+  request: StreamRequest
+}
+
 /** What a stream needs from its connection. */
 export interface RSocketOutput {
   send(frame: Uint8Array): void
@@ -48,7 +57,7 @@ export class RSocketStream {
     id: number,
     output: RSocketOutput,
     initialN: number,
-    { env, tenant, caller, request }: { env: Environment; tenant: Tenant; caller: Caller; request: StreamRequest },
+    { env, tenant, caller, agent, request }: RSocketAsked,
   ) {
     this.#id = id
     this.#output = output
@@ -61,6 +70,7 @@ export class RSocketStream {
       held: this.#held,
       // The connection has its own keepalive.
       keepalive: false,
+      agent,
       room: () => this.#until(() => this.#flow.hasRoom),
       ready: (bytes) => this.#until(() => this.#flow.allows(bytes)),
       write: (bytes) => this.#send(bytes),
