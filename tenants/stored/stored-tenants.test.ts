@@ -28,10 +28,12 @@ beforeEach(() => void vi.spyOn(console, 'warn').mockImplementation(() => {}))
 function isolate({ ring = RING, bindings = {} }: { ring?: KeyRing; bindings?: Deployment['bindings'] } = {}) {
   const store = new DirectoryStore(testDatabase())
   const calls = { names: 0, record: 0 }
-  const state = { now: 1_000_000, down: false, ring }
+  const state = { now: 1_000_000, down: false, ring, slow: null as Promise<void> | null }
   const answer = <T>(kind: 'names' | 'record', value: () => T): Promise<T> => {
     calls[kind]++
-    return state.down ? Promise.reject(new Error('there was no answer for 5 s')) : Promise.resolve(value())
+    if (state.down) return Promise.reject(new Error('there was no answer for 5 s'))
+    const said = value()
+    return (state.slow ?? Promise.resolve()).then(() => said)
   }
   const directory: DirectoryCalls = {
     names: ({ revision }) =>
@@ -122,6 +124,20 @@ describe('the list of all names', () => {
       await expect(nameAt(url)).rejects.toEqual(nothing)
     }
   })
+})
+
+test('an answer that was under way while a tenant was changed here does not hide the change', async () => {
+  const { state, tenants, change, suspend, nameAt } = isolate()
+  change('acme')
+  const slow = Promise.withResolvers<void>()
+  state.slow = slow.promise
+  const asking = nameAt('https://x.example/t/acme/')
+  state.slow = null
+  suspend('acme')
+  tenants.changed('acme')
+  slow.resolve()
+  expect(await asking).toBe('acme')
+  await expect(nameAt('https://x.example/t/acme/')).rejects.toEqual(nothing)
 })
 
 test('a change that was made here is known here at once', async () => {

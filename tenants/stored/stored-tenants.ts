@@ -49,6 +49,8 @@ export class KnownTenants {
   names: Names | null = null
   /** When the list was last asked for. */
   asked = -Infinity
+  /** Grows when a tenant was changed here: an answer to a question of before may be older than the change. */
+  changes = 0
   /** In the order of their last use. */
   readonly records = new Map<string, Copy>()
 }
@@ -137,6 +139,7 @@ export class StoredTenants implements TenantDirectory {
     const copies = [names ?? [], records.get(name) ?? []].flat()
     for (const copy of copies) copy.checked = Math.min(copy.checked, this.#deployment.now() - FRESH_MS)
     this.#known.asked = -Infinity
+    this.#known.changes++
   }
 
   async secret<Field extends keyof TenantSecrets>(name: string, field: Field): Promise<TenantSecrets[Field]> {
@@ -189,10 +192,13 @@ export class StoredTenants implements TenantDirectory {
     const now = this.#deployment.now()
     if (copy !== null && isUsable(copy.checked, asked, now)) return copy
     this.#known.asked = now
+    const { changes } = this.#known
     try {
       const answer = await this.#calls.names({ v: MESSAGE_VERSION, ...(copy && { revision: copy.revision }) })
-      if (answer.tenants !== null) this.#known.names = this.#listOf(answer.tenants, answer, now)
-      else if (copy !== null) copy.checked = now
+      const checked = changes === this.#known.changes ? now : now - FRESH_MS
+      if (answer.tenants !== null) this.#known.names = this.#listOf(answer.tenants, answer, checked)
+      else if (copy !== null) copy.checked = checked
+      if (checked !== now) this.#known.asked = -Infinity
     } catch (error) {
       if (copy === null || now - copy.checked > KEEP_MS) throw unanswered(error)
       console.warn('the Directory does not answer: its list of tenants is used as it was', error)
