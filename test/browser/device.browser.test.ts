@@ -187,6 +187,17 @@ test('a damaged file is kept and reported, and a new one is created', async () =
   // After the pool's own header of 4 KB: SQLite's header is overwritten, and the WAL, which has all pages so far, loses
   // its first frame.
   const damaged = await blank.evaluate(async () => {
+    // The worker of a closed page keeps its handles for a moment (Chromium, 2026-11).
+    const writableOf = async (file: FileSystemFileHandle): Promise<FileSystemWritableFileStream> => {
+      for (;;) {
+        try {
+          return await file.createWritable({ keepExistingData: true })
+        } catch (error) {
+          if ((error as DOMException).name !== 'NoModificationAllowedError') throw error
+          await new Promise((resolve) => setTimeout(resolve, 50))
+        }
+      }
+    }
     const root = await navigator.storage.getDirectory()
     const files = await (await root.getDirectoryHandle('rockpool-device')).getDirectoryHandle('.opaque')
     let damaged = 0
@@ -194,7 +205,7 @@ test('a damaged file is kept and reported, and a new one is created', async () =
       if (handle.kind !== 'file') continue
       const file = handle as FileSystemFileHandle
       if ((await file.getFile()).size < 4_700) continue
-      const writable = await file.createWritable({ keepExistingData: true })
+      const writable = await writableOf(file)
       await writable.write({ type: 'write', position: 4_096, data: new Uint8Array(512).fill(0x5a) })
       await writable.close()
       damaged++

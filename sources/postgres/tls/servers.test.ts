@@ -286,10 +286,11 @@ test('a server of TLS 1.2: a requested client certificate is not sent, and a dem
   await roundTrip(asking, some(10))
   await asking.close()
   const demanding = await opensslServer('P-256', '-tls1_2', '-Verify', '1', '-verify_return_error')
-  await expect(connect(demanding.port, 'P-256')).rejects.toMatchObject({
-    code: SETTINGS,
-    message: expect.stringMatching(/demands a client certificate.*\(handshake_failure\)$/),
-  })
+  // It hangs up before it has read our Finished. TCP answers that with a reset, behind which the alert may be lost; the
+  // misbehaving server shows each form by itself.
+  await expect(connect(demanding.port, 'P-256')).rejects.toThrow(
+    /demands a client certificate.*\(handshake_failure\)$|broke off.*the server asked for a client certificate/,
+  )
 })
 
 test('a server of TLS 1.2 that asks for a second handshake is refused', async () => {
