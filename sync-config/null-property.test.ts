@@ -3,7 +3,7 @@ import { EXCEPTIONS } from './test-null-exceptions.ts'
 import { compare } from './test-null-property.ts'
 import { RULES } from './test-null-rules.ts'
 import { mutated } from '../test/support/mutations.ts'
-import { inThread } from './test-null-run.ts'
+import { runApart } from './test-null-run.ts'
 
 /**
  * A client has a row only when SQL, with its three values, says that the condition is true for the row and the request:
@@ -44,8 +44,8 @@ test.each(RULES)(
   { timeout: 300_000 },
   async ({ mutations, besides = [] }) => {
     const task = { seed: SEED, cases: ENOUGH, exceptions }
-    const { violation, cases } = await inThread({ ...task, mutations: [...besides, ...mutations] })
+    const { violation, cases } = await runApart({ ...task, mutations: [...besides, ...mutations] })
     expect(violation, `nothing went wrong in ${cases} cases`).not.toBeNull()
-    if (besides.length > 0) expect((await inThread({ ...task, cases, mutations: besides })).violation).toBeNull()
+    if (besides.length > 0) expect((await runApart({ ...task, cases, mutations: besides })).violation).toBeNull()
   },
 )

@@ -22,7 +22,7 @@ export interface BankOptions {
   seed: number
   transfers: number
   log?: (line: string) => void
-  /** Serves the bank, when it is not to have an edge of its own. */
+  /** Serves the bank, when it is not to have an edge of its own. That one is started with `bankBindings`. */
   serve?: (settings: EdgeSettings) => Promise<Edge>
 }
 
@@ -63,6 +63,14 @@ const LOG_LINES = 40
 const POINTS = Object.keys(FAULT_POINTS).filter((point) => point !== 'stream.message')
 /** To a change being taken in comes each row of a large transaction, too: more rarely, or a run takes five minutes. */
 const FAULTS = { rate: 0.001, rates: { 'change.apply': 0.0001 }, fading: false, points: POINTS }
+
+/** What the edge of a bank is started with. */
+export const bankBindings = (seed: number): Record<string, string> => ({
+  COMPACTION_BYTES: '4000',
+  COMPACTION_SECONDS: '1',
+  SLICE_CHANGES: '2000',
+  FAULTS: JSON.stringify({ seed, ...FAULTS }),
+})
 
 interface Member extends Viewer {
   kind: string
@@ -158,12 +166,7 @@ class Bank {
       jwtAudience: AUDIENCE,
       syncConfig: SYNC_CONFIG,
       directory: `${this.#directory.path}/edge`,
-      bindings: {
-        COMPACTION_BYTES: '4000',
-        COMPACTION_SECONDS: '1',
-        SLICE_CHANGES: '2000',
-        FAULTS: JSON.stringify({ seed, ...FAULTS }),
-      },
+      bindings: bankBindings(seed),
       log: (line) => {
         this.#log.push(line.slice(0, 500))
         if (this.#log.length > LOG_LINES) this.#log.shift()

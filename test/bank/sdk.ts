@@ -16,8 +16,9 @@ const tablesOf = <T>({ text }: Columns, table: new (columns: Record<string, neve
   return { accounts: columns('branch_id', 'balance'), books: columns('serial'), clock: columns('serial') }
 }
 
+/** In one process only one of the databases of a file name syncs, wherever they lie (@powersync/node 1.1). */
 const fileOf = (path: string) => ({
-  dbFilename: `${basename(path)}.db`,
+  dbFilename: `${basename(dirname(path))}-${basename(path)}.db`,
   dbLocation: dirname(path),
   implementation: { type: 'node:sqlite' as const },
 })

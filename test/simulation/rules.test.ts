@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { RULES } from './rules.ts'
 import type { Mutation } from '../support/mutations.ts'
 import type { Report } from './run.ts'
-import { inThread } from './threads.ts'
+import { runApart } from './apart.ts'
 
 /** Most rules are missed within a hundred. */
 const SCHEDULES = 6_000
@@ -29,8 +29,8 @@ const MET: Record<string, number> = {
 
 async function run(rule: string, mutations: Mutation[]): Promise<Report> {
   const met = MET[rule]
-  const first = met === undefined ? null : await inThread({ first: met, schedules: 1, mutations })
-  return first?.violation ? first : inThread({ first: 1, schedules: SCHEDULES, mutations })
+  const first = met === undefined ? null : await runApart({ first: met, schedules: 1, mutations })
+  return first?.violation ? first : runApart({ first: 1, schedules: SCHEDULES, mutations })
 }
 
 test('the code of each rule stands where the list says, once', async () => {

@@ -1,8 +1,7 @@
-import { isMainThread, parentPort, workerData } from 'node:worker_threads'
-import { loadMutated, type Mutation } from '../support/mutations.ts'
+import { loadMutated, reportTask, type Mutation } from '../support/mutations.ts'
 import type { Outcome } from './schedule.ts'
 
-// Runs schedules: in a thread of the tests, or by hand: `node test/simulation/run.ts [first seed] [number]`. A rule may
+// Runs schedules: in a process of the tests', or by hand: `node test/simulation/run.ts [first seed] [number]`. A rule may
 // be taken out of the code on the way: the text of the module is replaced before it is loaded.
 
 export interface Task {
@@ -64,10 +63,7 @@ async function outcome(schedule: (seed: number) => Promise<Outcome>, seed: numbe
   }
 }
 
-if (isMainThread) {
+if (!(await reportTask(import.meta.url, run))) {
   const [first = 1, schedules = 2_000] = process.argv.slice(2).map(Number)
   console.log(await run({ first, schedules, mutations: [] }))
-} else {
-  const task: Task = workerData
-  parentPort?.postMessage(await run(task))
 }

@@ -1,8 +1,13 @@
+import { fork, type Serializable } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
-import { Worker } from 'node:worker_threads'
+import { fileURLToPath } from 'node:url'
 
-// Removes rules from the code before it is loaded, each in a thread of its own, to see whether a search notices.
+// Removes rules from the code before it is loaded, each in a process of its own, to see whether a search notices.
+
+/** Names the script whose task a process is for. */
+const TASK_OF = 'ROCKPOOL_TASK_OF'
 
 export interface Mutation {
   /** The path from the root of the repository. */
@@ -33,7 +38,7 @@ export function mutated(mutations: readonly Mutation[]): Map<string, string> {
   return sources
 }
 
-/** Applies the edits to everything that this thread loads from now on. */
+/** Applies the edits to everything that this process loads from now on. */
 export function loadMutated(mutations: readonly Mutation[]): void {
   const sources = mutated(mutations)
   registerHooks({
@@ -45,18 +50,34 @@ export function loadMutated(mutations: readonly Mutation[]): void {
   })
 }
 
-/** Runs a script in a thread of its own with the task as `workerData`. Returns its report. */
-export function inThread<Report>(script: URL, task: unknown): Promise<Report> {
-  const worker = new Worker(script, { workerData: task, execArgv: [], env: { ...process.env, NODE_OPTIONS: '' } })
+/**
+ * Runs a script in a process of its own, which `reportTask` gives the task. Returns its report. A process and not a
+ * thread: one that SQLite crashed took the runner of the tests with it (Node 24.21, 2026-11).
+ */
+export function inProcess<Report>(script: URL, task: unknown): Promise<Report> {
+  const child = fork(fileURLToPath(script), {
+    execArgv: [],
+    env: { ...process.env, NODE_OPTIONS: '', [TASK_OF]: script.href },
+    serialization: 'advanced',
+  })
+  child.send(task as Serializable)
   return new Promise((resolve, reject) => {
     let report: Report | null = null
-    worker.once('message', (message: Report) => {
-      report = message
+    child.once('message', (message) => {
+      report = message as Report
     })
-    worker.once('error', reject)
-    // The thread ends on its own: terminating it while SQLite cleans up can crash the process.
-    worker.once('exit', () =>
-      report === null ? reject(new Error('the thread ended without a report')) : resolve(report),
+    child.once('error', reject)
+    child.once('exit', (code, signal) =>
+      report === null ? reject(new Error(`the process ended without a report: ${signal ?? code}`)) : resolve(report),
     )
   })
+}
+
+/** Runs the task of the process that `inProcess` started for this script. Returns false in any other process. */
+export async function reportTask<Task>(script: string, run: (task: Task) => Promise<unknown>): Promise<boolean> {
+  if (process.env[TASK_OF] !== script) return false
+  const [task] = (await once(process, 'message')) as [Task]
+  const report = await run(task)
+  process.send?.(report, () => process.disconnect())
+  return true
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { RULES, SEEDS } from './test-rules.ts'
 import { mutated } from '../../../../test/support/mutations.ts'
-import { inThread } from './test-run.ts'
+import { runApart } from './test-run.ts'
 
 /** `ROCKPOOL_STORE_SCHEDULES=100000 ROCKPOOL_STORE_SEED=7` runs for long, and others. */
 const SCHEDULES = Number(process.env.ROCKPOOL_STORE_SCHEDULES ?? 300)
@@ -17,7 +17,7 @@ test(
   `${SCHEDULES} schedules: tables are what the server has, and local changes on top of it`,
   { timeout: LONG_MS },
   async () => {
-    const { violation, counts } = await inThread({ storeSeed: SEED, schedules: SCHEDULES, mutations: [] })
+    const { violation, counts } = await runApart({ storeSeed: SEED, schedules: SCHEDULES, mutations: [] })
     expect(violation).toBeNull()
     for (const what of ['checkpoint', 'partial', 'mismatch', 'crash', 'accepted', 'rejected', 'schema'])
       expect(counts[what], what).toBeGreaterThan(10)
@@ -30,6 +30,6 @@ test('the code of each rule stands where the list says, once', () => {
 
 // The simulation is worth as much as it notices.
 test.each(RULES)('without it something goes wrong: $rule', { timeout: LONG_MS }, async ({ rule, mutations }) => {
-  const { violation, schedules } = await inThread({ storeSeed: SEEDS[rule] ?? 1, schedules: ENOUGH, mutations })
+  const { violation, schedules } = await runApart({ storeSeed: SEEDS[rule] ?? 1, schedules: ENOUGH, mutations })
   expect(violation, `nothing went wrong in ${schedules} schedules`).not.toBeNull()
 })

@@ -1,7 +1,6 @@
-import { isMainThread, parentPort, workerData } from 'node:worker_threads'
-import { inThread as reportOf, loadMutated, type Mutation } from '../../../../test/support/mutations.ts'
+import { inProcess, loadMutated, reportTask, type Mutation } from '../../../../test/support/mutations.ts'
 
-// Runs schedules of the store, in a thread of the tests or by hand: `node client/src/core/store/test-run.ts [first
+// Runs schedules of the store, in a process of the tests' or by hand: `node client/src/core/store/test-run.ts [first
 // seed] [number]`. A rule may be taken out of the code on the way.
 
 export interface Task {
@@ -17,7 +16,7 @@ export interface Report {
   violation: { seed: number; what: string } | null
 }
 
-export const inThread = (task: Task): Promise<Report> => reportOf(new URL(import.meta.url), task)
+export const runApart = (task: Task): Promise<Report> => inProcess(new URL(import.meta.url), task)
 
 async function run({ storeSeed, schedules, mutations }: Task): Promise<Report> {
   loadMutated(mutations)
@@ -32,13 +31,7 @@ async function run({ storeSeed, schedules, mutations }: Task): Promise<Report> {
   return report
 }
 
-if (!isMainThread && isTask(workerData)) parentPort?.postMessage(await run(workerData))
-else if (isMainThread && process.argv[1]?.endsWith('store/test-run.ts')) {
+if (!(await reportTask(import.meta.url, run)) && process.argv[1]?.endsWith('store/test-run.ts')) {
   const [storeSeed = 1, schedules = 2_000] = process.argv.slice(2).map(Number)
   console.log(await run({ storeSeed, schedules, mutations: [] }))
-}
-
-/** A runner of tests has threads with data of their own. */
-function isTask(data: unknown): data is Task {
-  return typeof data === 'object' && data !== null && 'storeSeed' in data
 }
