@@ -96,6 +96,10 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
     expect(await tryOut(urlOf('secure', 'sslmode=require'))).toMatch(/^TLS/)
     expect(await tryOut(urlOf('old', 'sslmode=require'))).toMatch(/^TLS/)
     expect(await tryOut(urlOf('plain', 'sslmode=disable'))).toBe('plain')
+    // As another keyboard writes it: the last letter is one of two characters.
+    const decomposed = ODD_PASSWORD.normalize('NFD')
+    expect(decomposed).not.toBe(ODD_PASSWORD)
+    expect(await tryOut(server.urlOf({ user: 'plain', password: encodeURIComponent(decomposed) }))).toBe('plain')
     expect(await tryOut(`postgres://trusted@localhost:${server.port}/app`)).toBe('plain')
     expect(await tryOut(server.urlOf({ user: 'plain', password: 'wrong' }))).toMatch(
       /^ROCKPOOL_SOURCE_SETTINGS .*password authentication failed.*28P01/,

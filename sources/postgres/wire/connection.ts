@@ -3,6 +3,7 @@ import { RockpoolError, type ErrorCode } from '../../../protocol/errors.ts'
 import { shownAddress } from './address.ts'
 import { FailedSocket } from './failed-socket.ts'
 import { GuardedSocket, type RawSocket } from './guarded-socket.ts'
+import { preparePassword } from './password.ts'
 import { isPoolerRefusal } from './pooler.ts'
 import { parseSourceUrl, type HostPort, type ParseOptions, type SourceUrl, type SslMode } from './source-url.ts'
 import { PUBLIC, trustOf, type Trust } from './trust.ts'
@@ -91,7 +92,8 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
     host: source.hosts[0]?.host ?? '',
     port: source.hosts[0]?.port ?? 0,
     user: source.user,
-    password: source.password,
+    // The driver puts it into the key of SCRAM as it is.
+    password: preparePassword(source.password),
     database: source.database,
     max: options.max ?? 1,
     connection,
@@ -205,12 +207,12 @@ const onlyIpv6 = ({ host }: HostPort): string =>
     : ''
 
 async function isPrimary(source: SourceUrl, address: HostPort, trust: Trust, options: Opening): Promise<boolean> {
-  const { user, password, database, connectSeconds } = source
+  const { user, database, connectSeconds } = source
   const settings = {
     host: address.host,
     port: address.port,
     user,
-    password,
+    password: preparePassword(source.password),
     database,
     ssl: false,
     max: 1,
