@@ -43,6 +43,8 @@ export class LiveRows<T extends object> implements LiveView<T> {
   readonly #with: LiveViewOptions
   readonly #listeners = new Set<Listener<T>>()
   #end: (() => void) | null = null
+  /** What those who listen were told last. */
+  #before: Keyed | null = null
   #columns: readonly ResultColumn[] = []
   #make: (row: RawRow) => T = () => ({}) as T
   data: readonly T[] = []
@@ -65,6 +67,7 @@ export class LiveRows<T extends object> implements LiveView<T> {
     }
     this.#end ??= this.#with.follow({
       patch: (patch, columns) => this.#patch(patch, columns),
+      told: () => this.#tell(),
       failed: (error) => this.#failed(error),
     })
     return () => {
@@ -80,7 +83,7 @@ export class LiveRows<T extends object> implements LiveView<T> {
   #patch(patch: Patch, columns: readonly ResultColumn[] | null): void {
     if (this.#end === null && this.#listeners.size === 0) return
     const before = this.data
-    const keysBefore = this.#keys(before)
+    this.#before ??= { keys: this.#keys(before), rows: before }
     if (columns !== null) {
       this.#columns = columns
       const make = rowMaker(this.#with.schema, columns)
@@ -89,7 +92,13 @@ export class LiveRows<T extends object> implements LiveView<T> {
     this.data = applyPatch(columns === null ? before : [], patch, this.#make)
     this.state = 'ready'
     this.error = null
-    const change = changeOf({ keys: keysBefore, rows: before }, { keys: this.#keys(this.data), rows: this.data })
+  }
+
+  #tell(): void {
+    const before = this.#before
+    if (before === null) return
+    this.#before = null
+    const change = changeOf(before, { keys: this.#keys(this.data), rows: this.data })
     for (const listener of [...this.#listeners]) guarded(() => listener.rows(this.data, change))
   }
 

@@ -55,7 +55,7 @@ export interface NodeRockpoolOptions<S extends TypedSchema> extends RockpoolOpti
 export function createRockpool<S extends TypedSchema>(options: NodeRockpoolOptions<S>): Rockpool<S> {
   checkAddress(options.url, options.allowHttp)
   if (options.upload !== undefined) checkAddress(options.upload, options.allowHttp)
-  return withTables(new Database(options.schema, 'file', async () => open(options)))
+  return withTables(new Database(options.schema, 'file', () => open(options)))
 }
 
 function open<S extends TypedSchema>(options: NodeRockpoolOptions<S>): LocalDatabase {

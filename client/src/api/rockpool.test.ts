@@ -155,6 +155,39 @@ test('a live query keeps rows that have not changed, and names what has', async 
   expect(errors[0]).toContain('nothing')
 })
 
+test('a list and its count never disagree', async () => {
+  create()
+  const list = db.live(sql<{ id: string }>`SELECT id FROM todos`)
+  const count = db.live(sql<{ n: number }>`SELECT count(*) AS n FROM todos`)
+  const seen: [number, number | undefined][] = []
+  const look = (): void => void (count.data.length > 0 && seen.push([list.data.length, count.data[0]?.n]))
+  list.subscribe(look)
+  count.subscribe(look)
+  await until('both', async () => seen.length > 0)
+  for (const title of ['a', 'b', 'c']) await db.todos.insert({ list_id: 'l', title })
+  expect(seen.at(-1)).toEqual([3, 3])
+  expect(seen.filter(([rows, n]) => rows !== n)).toEqual([])
+})
+
+test('statements of a batch are one transaction, and an aborted write is not stored', async () => {
+  create()
+  const insert = (id: string) => sql`INSERT INTO lists (id, name) VALUES (${id}, 'x')`
+  expect((await db.batch([insert('a'), insert('b'), sql`UPDATE lists SET name = 'y'`])).value).toEqual([1, 1, 2])
+  await expect(db.batch([insert('c'), insert('a')])).rejects.toThrow('UNIQUE')
+  const over = new AbortController()
+  const aborted = db.write(
+    async (tx) => {
+      await tx.execute(insert('d'))
+      over.abort(new Error('enough'))
+    },
+    { signal: over.signal },
+  )
+  await expect(aborted).rejects.toThrow('enough')
+  expect(await db.query(sql`SELECT id FROM lists ORDER BY id`)).toEqual([{ id: 'a' }, { id: 'b' }])
+  expect((await db.lists.update('a', {})).value).toBe(1)
+  expect((await db.lists.update('nobody', {})).value).toBe(0)
+})
+
 test('a write survives the process, and its promises say what became of it', async () => {
   create()
   const { id, accepted } = await db.todos.insert({ list_id: 'l', title: 'offline' })

@@ -1,25 +1,25 @@
-import type { DatabaseEvents, LocalDatabase } from '../core/database/database.ts'
 import type { WrittenPromises } from '../core/database/fate-watch.ts'
 import type { LocalTransaction } from '../core/database/local-write.ts'
+import type {
+  BoundStatement,
+  DatabaseEvents,
+  DatabasePort,
+  WriteOptions as PortWriteOptions,
+  Written,
+} from '../core/database/port.ts'
+import { ProblemError } from '../core/problem.ts'
 import type { DatabaseStatus, StorageStatus } from '../core/database/status.ts'
 import type { FailedTransaction } from '../core/outbox/failed.ts'
 import { DEFAULT_TTL } from '../core/sync/streams.ts'
 import type { InsertOf, PatchOf, RowOf, TypedSchema } from '../schema.ts'
-import type { SignOutOptions, SqlValue, WaitOptions } from '../types.ts'
+import type { Row, SignOutOptions, SqlParam, WaitOptions } from '../types.ts'
 import { LiveRows, type LiveView } from './live-view.ts'
 import { rowMaker } from './rows.ts'
 import type { Sql } from './sql.ts'
-import { selectById, transactionTable, type TransactionTable } from './tables.ts'
+import { deleteOf, insertOf, selectById, transactionTable, updateOf, type TransactionTable } from './tables.ts'
 import type { StoredOp } from '../core/store/ops.ts'
 
-// The API of the new client: typed rows over a local database that opens itself. It is not exported yet: `openSync`
-// stays until this does everything that it does.
-
-export interface Written<T> extends WrittenPromises {
-  /** By it `transaction(id)` finds it again, after a reload too. */
-  readonly id: string
-  readonly value: T
-}
+// The API of an application: typed rows over a local database that opens itself, in a browser and in Node.
 
 /** Rows of one table. Each change is a write of its own. */
 export interface Table<S extends TypedSchema, T extends keyof S['tables']> {
@@ -42,6 +42,14 @@ export interface QueryOptions {
   decode?: boolean
   /** Milliseconds that the query may run, in a browser. Then it throws `timeout`. */
   timeout?: number
+}
+
+export interface WriteOptions extends PortWriteOptions {
+  /**
+   * True: it is run again when the tab that had the database open has gone before it was stored. Otherwise it rejects
+   * with `owner_lost` then.
+   */
+  retry?: boolean
 }
 
 export interface StreamOptions {
@@ -72,14 +80,14 @@ export class Database<S extends TypedSchema> {
   readonly tables: { readonly [T in keyof S['tables']]: Table<S, T> }
   readonly failed: Failed
   readonly #schema: S
-  readonly #make: () => Promise<LocalDatabase>
+  readonly #make: () => DatabasePort
   readonly #kind: StorageStatus['kind']
-  #opening: Promise<LocalDatabase> | null = null
-  #core: LocalDatabase | null = null
+  #opening: Promise<DatabasePort> | null = null
+  #core: DatabasePort | null = null
   #closed = false
   readonly #waiting: (() => void)[] = []
 
-  constructor(schema: S, kind: StorageStatus['kind'], make: () => Promise<LocalDatabase>) {
+  constructor(schema: S, kind: StorageStatus['kind'], make: () => DatabasePort) {
     this.#schema = schema
     this.#kind = kind
     this.#make = make
@@ -118,10 +126,9 @@ export class Database<S extends TypedSchema> {
 
   /** Values of columns are decoded where a column of a table is shown; `decode: false` gives all as SQLite has them. */
   async query<R extends object>(statement: Sql<R>, options: QueryOptions = {}): Promise<R[]> {
-    const { rows, statement: compiled } = await (
-      await this.#open()
-    ).query(statement.sql, statement.params, options.timeout)
-    const make = rowMaker(options.decode === false ? NO_SCHEMA : this.#schema, compiled.columns())
+    const core = await this.#open()
+    const { rows, columns } = await core.query(statement.sql, statement.params, options.timeout)
+    const make = rowMaker(options.decode === false ? NO_SCHEMA : this.#schema, columns)
     return rows.map((row) => make(row) as R)
   }
 
@@ -129,11 +136,51 @@ export class Database<S extends TypedSchema> {
    * Runs one local transaction; its changes are visible at once and uploaded together. Inside, use `tx`: everything
    * else waits for the transaction to end.
    */
-  async write<T>(change: (tx: WriteTransaction<S>) => T | Promise<T>): Promise<Written<T>> {
-    return (await this.#open()).write((tx) => change(this.#transaction(tx)))
+  async write<T>(
+    change: (tx: WriteTransaction<S>) => T | Promise<T>,
+    { retry = false, ...options }: WriteOptions = {},
+  ): Promise<Written<T>> {
+    const core = await this.#open()
+    for (;;) {
+      try {
+        return await core.write((tx) => change(this.#transaction(tx)), options)
+      } catch (error) {
+        if (!retry || !(error instanceof ProblemError && error.code === 'owner_lost')) throw error
+      }
+    }
   }
 
-  live<R extends object>(statement: Sql<R>, options: { key?: string } = {}): LiveView<R> {
+  /**
+   * Runs these statements as one local transaction, all or none. `value`: how many rows each changed. From a tab it is
+   * one message, and its outcome is known whatever happens to the tab that has the database open.
+   */
+  async batch(statements: readonly Sql[], options: PortWriteOptions = {}): Promise<Written<number[]>> {
+    return (await this.#open()).batch(
+      statements.map(({ sql, params }) => ({ sql, params })),
+      options,
+    )
+  }
+
+  live<R extends object>(statement: Sql<R>, options?: { key?: string }): LiveView<R>
+  /** The same as `live(…).subscribe(callback)`, for SQL as text. */
+  live<R extends object = Row>(
+    text: string,
+    params: readonly SqlParam[],
+    callback: (rows: readonly R[]) => void,
+    onError?: (error: Error) => void,
+  ): () => void
+  live<R extends object>(
+    statement: Sql<R> | string,
+    options: { key?: string } | readonly SqlParam[] = {},
+    callback: (rows: readonly R[]) => void = () => {},
+    onError?: (error: Error) => void,
+  ): LiveView<R> | (() => void) {
+    if (typeof statement !== 'string') return this.#live(statement, 'length' in options ? {} : options)
+    const params = 'length' in options ? options : []
+    return this.#live<R>({ sql: statement, params }, {}).subscribe((rows) => callback(rows), onError)
+  }
+
+  #live<R extends object>(statement: Sql<R>, options: { key?: string }): LiveView<R> {
     return new LiveRows<R>({
       ...options,
       schema: this.#schema,
@@ -161,7 +208,7 @@ export class Database<S extends TypedSchema> {
     )
     // Whoever waits for `synced` hears of it.
     opened.catch(() => {})
-    const mine = (core: LocalDatabase, id: number) => core.streams.find(({ subscription }) => subscription === id)
+    const mine = (core: DatabasePort, id: number) => core.streams.find(({ subscription }) => subscription === id)
     let id: number | null = null
     void opened.then((stream) => (id = stream.id)).catch(() => {})
     const errors = (): readonly string[] => (this.#core && id !== null ? (mine(this.#core, id)?.errors ?? []) : [])
@@ -211,27 +258,31 @@ export class Database<S extends TypedSchema> {
 
   async close(): Promise<void> {
     this.#closed = true
-    await (await this.#opening)?.close()
+    const opening = this.#opening
+    // Also while it is opening, which may take long.
+    await this.#core?.close()
+    await opening?.catch(() => {})
   }
 
-  #open(): Promise<LocalDatabase> {
+  #open(): Promise<DatabasePort> {
     this.#opening ??= this.#begin()
     return this.#opening
   }
 
-  async #begin(): Promise<LocalDatabase> {
+  async #begin(): Promise<DatabasePort> {
     try {
-      this.#core = await this.#make()
+      const core = (this.#core = this.#make())
       for (const begin of this.#waiting.splice(0)) begin()
-      return this.#core
+      await core.opened
+      return core
     } catch (error) {
       // Whoever asks next tries again.
-      if (!this.#closed) this.#opening = null
+      if (!this.#closed) this.#opening = this.#core = null
       throw error
     }
   }
 
-  #whenOpen(work: (core: LocalDatabase) => void): void {
+  #whenOpen(work: (core: DatabasePort) => void): void {
     if (this.#core) work(this.#core)
     else this.#waiting.push(() => this.#core && work(this.#core))
   }
@@ -244,25 +295,46 @@ export class Database<S extends TypedSchema> {
       tables: tables as WriteTransaction<S>['tables'],
       execute: ({ sql, params }) => tx.execute(sql, params),
       query: async <R extends object>({ sql, params }: Sql<R>) => {
-        const { rows, statement } = await tx.query(sql, params)
-        const make = rowMaker(this.#schema, statement.columns())
-        return rows.map((row: SqlValue[]) => make(row) as R)
+        const { rows, columns } = await tx.query(sql, params)
+        const make = rowMaker(this.#schema, columns)
+        return rows.map((row) => make(row) as R)
       },
     }
   }
 
   #table<T extends keyof S['tables'] & string>(name: T): Table<S, T> {
-    const change = <R>(work: (table: TransactionTable<S, T>) => Promise<R>): Promise<Written<R>> =>
-      this.write((tx) => work(tx.tables[name]))
+    const change = async (statement: () => BoundStatement): Promise<Written<number[]>> => {
+      const core = await this.#open()
+      return core.batch([statement()])
+    }
+    const counted = async (statement: () => BoundStatement): Promise<Written<number>> =>
+      withValue(await change(statement), ([count = 0]) => count)
     return {
-      insert: (row) => change((table) => table.insert(row)),
-      update: (id, patch) => change((table) => table.update(id, patch)),
-      delete: (id) => change((table) => table.delete(id)),
+      insert: async (row) => {
+        const { id, ...statement } = insertOf(this.#schema, name, row)
+        return withValue(await change(() => statement), () => id)
+      },
+      update: (id, patch) => counted(() => updateOf(this.#schema, name, id, patch)),
+      delete: (id) => counted(() => deleteOf(name, id)),
       get: async (id) => {
         const [row] = await this.query<RowOf<S, T>>({ sql: selectById(this.#schema, name), params: [id] })
         return row ?? null
       },
     }
+  }
+}
+
+/** What becomes of it may be asked for only when it is read. */
+function withValue<A, B>(written: Written<A>, value: (before: A) => B): Written<B> {
+  return {
+    id: written.id,
+    value: value(written.value),
+    get accepted() {
+      return written.accepted
+    },
+    get confirmed() {
+      return written.confirmed
+    },
   }
 }
 

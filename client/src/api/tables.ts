@@ -1,5 +1,6 @@
 import { ProblemError } from '../core/problem.ts'
 import type { LocalTransaction } from '../core/database/local-write.ts'
+import type { BoundStatement } from '../core/database/port.ts'
 import { uuid7 } from '../core/outbox/uuid.ts'
 import { encode, type AnyColumn, type InsertOf, type PatchOf, type RowOf, type TypedSchema } from '../schema.ts'
 import { identifier } from '../sqlite/sqlite.ts'
@@ -22,52 +23,58 @@ export function transactionTable<S extends TypedSchema, T extends keyof S['table
   name: T,
   tx: LocalTransaction,
 ): TransactionTable<S, T> {
-  const columns: Record<string, AnyColumn> = { ...schema.tables[name]?.columns }
-  const quoted = identifier(name)
+  const run = async (statement: BoundStatement): Promise<number> =>
+    (await tx.execute(statement.sql, statement.params)).changes
   return {
     async insert(row) {
-      const { id = uuid7(Date.now()), ...given }: { id?: string } & Record<string, unknown> = { ...row }
-      checkNames(name, columns, given)
-      const values = Object.entries(columns).map(([column, each]) =>
-        encode(each, valueOf(each, given[column]), `${name}.${column}`),
-      )
-      const list = ['id', ...Object.keys(columns)].map(identifier).join(', ')
-      await tx.execute(`INSERT INTO ${quoted} (${list}) VALUES (${['id', ...values].map(() => '?').join(', ')})`, [
-        id,
-        ...values,
-      ])
+      const { id, ...statement } = insertOf(schema, name, row)
+      await run(statement)
       return id
     },
-    async update(id, patch) {
-      const given: Record<string, unknown> = { ...patch }
-      checkNames(name, columns, given)
-      const changes = Object.entries(given).filter(([, value]) => value !== undefined)
-      if (changes.length === 0) return (await get(tx, schema, name, id)) === null ? 0 : 1
-      const values = changes.map(([column, value]): SqlValue => {
-        const each = columns[column]
-        if (!each) throw unknown(name, column)
-        return encode(each, value, `${name}.${column}`)
-      })
-      const set = changes.map(([column]) => `${identifier(column)} = ?`).join(', ')
-      return (await tx.execute(`UPDATE ${quoted} SET ${set} WHERE id = ?`, [...values, id])).changes
+    update: (id, patch) => run(updateOf(schema, name, id, patch)),
+    delete: (id) => run(deleteOf(name, id)),
+    async get(id) {
+      const { rows, columns } = await tx.query(selectById(schema, name), [id])
+      const [row] = rows
+      return row ? (rowMaker(schema, columns)(row) as RowOf<S, T>) : null
     },
-    async delete(id) {
-      return (await tx.execute(`DELETE FROM ${quoted} WHERE id = ?`, [id])).changes
-    },
-    get: async (id) => (await get(tx, schema, name, id)) as RowOf<S, T> | null,
   }
 }
 
-async function get(
-  tx: Pick<LocalTransaction, 'query'>,
-  schema: TypedSchema,
-  name: string,
-  id: string,
-): Promise<Record<string, unknown> | null> {
-  const { rows, statement } = await tx.query(selectById(schema, name), [id])
-  const [row] = rows
-  return row ? rowMaker(schema, statement.columns())(row) : null
+const columnsOf = ({ tables }: TypedSchema, name: string): Record<string, AnyColumn> => ({ ...tables[name]?.columns })
+
+/** Throws ProblemError `value`; so do the others. */
+export function insertOf(schema: TypedSchema, name: string, row: object): BoundStatement & { id: string } {
+  const columns = columnsOf(schema, name)
+  const { id = uuid7(Date.now()), ...given }: { id?: string } & Record<string, unknown> = { ...row }
+  checkNames(name, columns, given)
+  const values = Object.entries(columns).map(([column, each]) =>
+    encode(each, valueOf(each, given[column]), `${name}.${column}`),
+  )
+  const list = ['id', ...Object.keys(columns)].map(identifier).join(', ')
+  const places = ['id', ...values].map(() => '?').join(', ')
+  return { id, sql: `INSERT INTO ${identifier(name)} (${list}) VALUES (${places})`, params: [id, ...values] }
 }
+
+export function updateOf(schema: TypedSchema, name: string, id: string, patch: object): BoundStatement {
+  const columns = columnsOf(schema, name)
+  const given: Record<string, unknown> = { ...patch }
+  checkNames(name, columns, given)
+  const changes = Object.entries(given).filter(([, value]) => value !== undefined)
+  const values = changes.map(([column, value]): SqlValue => {
+    const each = columns[column]
+    if (!each) throw unknown(name, column)
+    return encode(each, value, `${name}.${column}`)
+  })
+  // Without a change it still counts the row.
+  const set = changes.length === 0 ? ['id = id'] : changes.map(([column]) => `${identifier(column)} = ?`)
+  return { sql: `UPDATE ${identifier(name)} SET ${set.join(', ')} WHERE id = ?`, params: [...values, id] }
+}
+
+export const deleteOf = (name: string, id: string): BoundStatement => ({
+  sql: `DELETE FROM ${identifier(name)} WHERE id = ?`,
+  params: [id],
+})
 
 /** Columns by their names: the file may have more than the schema. */
 export function selectById({ tables }: TypedSchema, name: string): string {

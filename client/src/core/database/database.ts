@@ -1,5 +1,5 @@
 import type { Sqlite } from '../../sqlite/sqlite.ts'
-import type { SignOutOptions, SqlParam, SqlValue, SyncState, WaitOptions } from '../../types.ts'
+import type { SignOutOptions, SqlParam, SyncState, WaitOptions } from '../../types.ts'
 import { Downloading, type LineEvents, type Stream } from '../downloading.ts'
 import { Listeners } from '../listeners.ts'
 import { LiveRegistry, type LiveListener } from '../live/registry.ts'
@@ -9,6 +9,7 @@ import { Sender } from '../outbox/sender.ts'
 import type { UploadResponse } from '../outbox/answer.ts'
 import { uuid7 } from '../outbox/uuid.ts'
 import { ProblemError, problemOf, sqliteCode } from '../problem.ts'
+import { fateOfCall } from '../store/fates.ts'
 import { deriveRows } from '../store/derive.ts'
 import { positions } from '../store/incoming.ts'
 import { get, openLayout, put } from '../store/layout.ts'
@@ -24,6 +25,7 @@ import { Wake } from '../wake.ts'
 import { FateWatch, type WrittenPromises } from './fate-watch.ts'
 import { bindable } from '../sqlite.ts'
 import { localWrite, type LocalTransaction } from './local-write.ts'
+import type { BoundStatement, DatabaseEvents, DatabasePort, QueryResult, WriteOptions, Written } from './port.ts'
 import {
   StatusBoard,
   type ConnectionStatus,
@@ -32,6 +34,7 @@ import {
   type StorageStatus,
 } from './status.ts'
 import type { StoredOp } from '../store/ops.ts'
+import { closed, until } from './until.ts'
 
 // A local database that is kept in step, over the storage in `core/store/`: the same in a worker and in Node. It only
 // puts the parts together; whoever owns the file makes it. The file is long because it wires all of them.
@@ -65,28 +68,13 @@ export interface DatabaseOptions {
   parameters?: Record<string, unknown>
 }
 
-export interface DatabaseEvents {
-  status: DatabaseStatus
-  streams: readonly StreamStatus[]
-  failed: readonly FailedTransaction[]
-  /** A bucket did not add up and is downloaded again. It should never happen. */
-  mismatch: { bucket: string }
-  /** The server does not know this client any more: what is unsent has new ids. */
-  clientReset: object
+/** `call`: a name by which the caller may ask later what became of it. */
+export interface NamedWriteOptions extends WriteOptions {
+  call?: string
 }
 
-export interface Written<T> extends WrittenPromises {
-  /** A UUID of version 7: the key by which the backend knows the transaction. */
-  id: string
-  value: T
-}
-
-export interface QueryResult {
-  rows: SqlValue[][]
-  statement: ReturnType<Sqlite['prepareForApplication']>
-}
-
-export class LocalDatabase {
+export class LocalDatabase implements DatabasePort {
+  readonly opened = Promise.resolve()
   readonly tables: ReadonlyMap<string, StoredTable>
   readonly #with: DatabaseOptions
   readonly #db: Sqlite
@@ -149,6 +137,11 @@ export class LocalDatabase {
     return this.#board.status
   }
 
+  /** Whose database it is; null: nobody's yet. */
+  get user(): string | null {
+    return this.#user.bound
+  }
+
   on<E extends keyof DatabaseEvents>(event: E, listener: (value: DatabaseEvents[E]) => void): () => void {
     return this.#listeners.on(event, listener)
   }
@@ -161,13 +154,11 @@ export class LocalDatabase {
     return this.#exclusive(() => {
       const statement = this.#readable(sql)
       if (!statement.isReadOnly) throw new ProblemError('statement', 'a query only reads')
-      return {
-        rows:
-          timeout === undefined
-            ? statement.all(bindable(params))
-            : this.#briefly(timeout, () => statement.all(bindable(params))),
-        statement,
-      }
+      const rows =
+        timeout === undefined
+          ? statement.all(bindable(params))
+          : this.#briefly(timeout, () => statement.all(bindable(params)))
+      return { rows, columns: statement.columns() }
     })
   }
 
@@ -189,18 +180,46 @@ export class LocalDatabase {
     return this.#live.follow(sql, bindable(params), listener)
   }
 
-  /** `call`: a name by which the caller may ask later what became of it. */
-  write<T>(change: (tx: LocalTransaction) => T | Promise<T>, call: string | null = null): Promise<Written<T>> {
+  write<T>(change: (tx: LocalTransaction) => T | Promise<T>, options: NamedWriteOptions = {}): Promise<Written<T>> {
+    return this.#exclusive(() => this.#write(change, options, null))
+  }
+
+  /** A repeat of a call changes nothing, and gets the answer that the first got. */
+  batch(statements: readonly BoundStatement[], options: NamedWriteOptions = {}): Promise<Written<number[]>> {
     return this.#exclusive(async () => {
       this.#user.check()
-      const now = Date.now()
-      const id = uuid7(now)
-      const { value, changed } = await this.#stored(() => localWrite(this.#db, { id, call, now }, change))
-      this.#changed(changed)
-      this.#sender.want()
-      this.#flushSoon()
-      return { id, value, ...this.#fates.watch(id) }
+      const before = options.call === undefined ? null : fateOfCall(this.#db, options.call)
+      if (before) return { id: before.id, value: before.value, ...this.#fates.watch(before.id) }
+      const changes: number[] = []
+      const run = async (tx: LocalTransaction): Promise<number[]> => {
+        for (const { sql, params } of statements) changes.push((await tx.execute(sql, params)).changes)
+        return changes
+      }
+      return this.#write(run, options, () => changes)
     })
+  }
+
+  /** The write that was stored under this name, with what a batch was answered; null: none was. */
+  fate(call: string): Promise<{ id: string; value: number[] } | null> {
+    return this.#exclusive(() => fateOfCall(this.#db, call))
+  }
+
+  /** The caller has the turn. `answer`: what a repeat of the call is told. */
+  async #write<T>(
+    change: (tx: LocalTransaction) => T | Promise<T>,
+    { call, signal }: NamedWriteOptions,
+    answer: (() => number[]) | null,
+  ): Promise<Written<T>> {
+    this.#user.check()
+    const now = Date.now()
+    const id = uuid7(now)
+    const { value, changed } = await this.#stored(() =>
+      localWrite(this.#db, { id, call: call ?? null, now, answer, ...(signal ? { signal } : {}) }, change),
+    )
+    this.#changed(changed)
+    this.#sender.want()
+    this.#flushSoon()
+    return { id, value, ...this.#fates.watch(id) }
   }
 
   /** What becomes of a write, also of one of an earlier session. */
@@ -280,27 +299,8 @@ export class LocalDatabase {
     this.#wake.now()
   }
 
-  /** Resolves when the status, or that of a stream, is as wanted. Rejects by signal and timeout. */
-  until(reached: (status: DatabaseStatus) => boolean, { signal, timeout }: WaitOptions = {}): Promise<void> {
-    const over = Promise.withResolvers<void>()
-    const look = (status: DatabaseStatus): void => {
-      if (reached(status)) over.resolve()
-      else if (status.state === 'closed') over.reject(closed())
-    }
-    const offs = [this.on('status', look), this.on('streams', () => look(this.status))]
-    const stop = (): void => over.reject(signal?.reason)
-    const timer =
-      timeout === undefined
-        ? undefined
-        : setTimeout(() => over.reject(new ProblemError('timeout', 'it took too long')), timeout)
-    signal?.addEventListener('abort', stop)
-    if (signal?.aborted) stop()
-    look(this.status)
-    return over.promise.finally(() => {
-      for (const off of offs) off()
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', stop)
-    })
+  until(reached: (status: DatabaseStatus) => boolean, options?: WaitOptions): Promise<void> {
+    return until(this, reached, options)
   }
 
   /** Deletes the database, and closes it. What is unsent is not deleted unasked: see `SignOutOptions`. */
@@ -520,7 +520,6 @@ export class LocalDatabase {
   }
 }
 
-const closed = (): ProblemError => new ProblemError('closed', 'the database is closed')
 const textOrNull = (value: string | number | null): string | null => (typeof value === 'string' ? value : null)
 
 /** `opening` is none of a connection. */

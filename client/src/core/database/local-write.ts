@@ -1,8 +1,9 @@
-import type { SqlParam, SqlValue } from '../../types.ts'
+import type { SqlParam } from '../../types.ts'
 import type { Sqlite } from '../../sqlite/sqlite.ts'
 import { bindable } from '../sqlite.ts'
 import { beginWrite, endWrite } from '../store/local.ts'
 import { WriteLimits } from '../write-limits.ts'
+import type { QueryResult } from './port.ts'
 
 /** A local transaction that does nothing for so long is rolled back: everything else waits for it. */
 export const PAUSE_MS = 1_000
@@ -14,10 +15,7 @@ export interface LocalTransaction {
   /** Runs one statement; `changes` counts its rows. */
   execute(sql: string, params?: readonly SqlParam[]): Promise<{ changes: number }>
   /** Reads, and sees what this transaction wrote. The rows are arrays in the order of the columns. */
-  query(
-    sql: string,
-    params?: readonly SqlParam[],
-  ): Promise<{ rows: SqlValue[][]; statement: ReturnType<Sqlite['prepareForApplication']> }>
+  query(sql: string, params?: readonly SqlParam[]): Promise<QueryResult>
 }
 
 export interface LocalWrite {
@@ -26,6 +24,10 @@ export interface LocalWrite {
   call: string | null
   /** Milliseconds since 1970. */
   now: number
+  /** What a repeat of the call is told, asked at the end; null: nothing beside the id. */
+  answer: (() => number[]) | null
+  /** Looked at last in the same step as the COMMIT. */
+  signal?: AbortSignal
 }
 
 /**
@@ -34,9 +36,10 @@ export interface LocalWrite {
  */
 export async function localWrite<T>(
   db: Sqlite,
-  { id, call, now }: LocalWrite,
+  { id, call, now, answer, signal }: LocalWrite,
   change: (tx: LocalTransaction) => T | Promise<T>,
 ): Promise<{ value: T; changed: Set<string> }> {
+  signal?.throwIfAborted()
   const limits = new WriteLimits({ pauseMs: PAUSE_MS, totalMs: TOTAL_MS })
   db.exec('BEGIN IMMEDIATE')
   try {
@@ -47,11 +50,13 @@ export async function localWrite<T>(
       query: (sql, params = []) =>
         limits.statement(() => {
           const statement = db.prepareForApplication(sql)
-          return { rows: statement.all(bindable(params)), statement }
+          const rows = statement.all(bindable(params))
+          return { rows, columns: statement.columns() }
         }),
     }
     const value = await Promise.race([change(tx), limits.over])
-    const changed = endWrite(db, seq, call)
+    signal?.throwIfAborted()
+    const changed = endWrite(db, seq, call, answer?.() ?? null)
     db.exec('COMMIT')
     return { value, changed }
   } catch (error) {

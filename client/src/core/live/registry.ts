@@ -13,6 +13,8 @@ export const LINGER_MS = 1_000
 export interface LiveListener {
   /** `columns`: null when they are those of before. The first patch has every row. */
   patch(patch: Patch, columns: readonly ResultColumn[] | null): void
+  /** Every query has what the commit changed: whoever is told now sees no two of them disagree. */
+  told?(): void
   /** The query could not run; it is tried again when its tables change. */
   failed(error: Error): void
 }
@@ -55,7 +57,7 @@ export class LiveRegistry {
     query.forget = null
     query.listeners.add(listener)
     query.fresh.add(listener)
-    this.#with.turn(() => this.#run(query)).catch((error: unknown) => this.#failed(query, error))
+    this.#with.turn(() => this.#runAll([query])).catch((error: unknown) => this.#failed(query, error))
     return () => {
       if (!query.listeners.delete(listener)) return
       query.fresh.delete(listener)
@@ -65,15 +67,21 @@ export class LiveRegistry {
 
   /** A commit has changed these tables. The caller has the turn, and no transaction is open. */
   changed(tables: ReadonlySet<string>): void {
-    for (const query of [...this.#queries.values()]) if (isConcerned(query, tables)) this.#run(query)
+    this.#runAll([...this.#queries.values()].filter((query) => isConcerned(query, tables)))
   }
 
   /** Who may read has changed, or the tables themselves. The caller has the turn. */
   refresh(): void {
-    for (const query of [...this.#queries.values()]) this.#run(query)
+    this.#runAll([...this.#queries.values()])
   }
 
-  #run(query: Followed): void {
+  #runAll(queries: readonly Followed[]): void {
+    const patched = queries.flatMap((query) => this.#run(query))
+    for (const listener of patched) guarded(() => listener.told?.())
+  }
+
+  /** Answers those who got a patch. */
+  #run(query: Followed): LiveListener[] {
     try {
       const statement = this.#with.prepare(query.sql)
       if (!statement.isReadOnly) throw new ProblemError('statement', 'a live query only reads')
@@ -81,25 +89,30 @@ export class LiveRegistry {
       query.sources = statement.sources
       const rows = statement.all(query.params)
       const columns = statement.columns()
-      this.#publish(query, rows, columns)
+      return this.#publish(query, rows, columns)
     } catch (error) {
       this.#failed(query, error)
+      return []
     }
   }
 
-  #publish(query: Followed, rows: Parameters<typeof hashesOf>[0], columns: readonly ResultColumn[]): void {
+  #publish(query: Followed, rows: Parameters<typeof hashesOf>[0], columns: readonly ResultColumn[]): LiveListener[] {
     const hashes = hashesOf(rows)
     const shape = JSON.stringify(columns)
     const isNew = query.hashes === null || shape !== query.columns
     const patch = isNew ? null : diff(query.hashes ?? [], hashes, rows)
     const whole: Patch = [{ rows: [...rows] }]
+    const patched: LiveListener[] = []
     for (const listener of [...query.listeners]) {
-      if (isNew || query.fresh.has(listener)) guarded(() => listener.patch(whole, columns))
-      else if (patch !== null) guarded(() => listener.patch(patch, null))
+      const isFresh = isNew || query.fresh.has(listener)
+      if (!isFresh && patch === null) continue
+      guarded(() => listener.patch(isFresh ? whole : (patch ?? []), isFresh ? columns : null))
+      patched.push(listener)
     }
     query.fresh.clear()
     query.hashes = hashes
     query.columns = shape
+    return patched
   }
 
   /** Whatever comes next is whole. */

@@ -21,16 +21,12 @@ export type Fate =
  */
 export function beginFate(
   db: Sqlite,
-  { id, call, now }: { id: string; call: string | null; now: number },
+  { id, call, value = null, now }: { id: string; call: string | null; value?: readonly number[] | null; now: number },
   decided: boolean,
 ): void {
-  db.prepare('INSERT INTO rp_fates (id, tx, call, result, confirmed, at) VALUES (?1, ?1, ?2, ?3, ?4, ?5)').run([
-    id,
-    call,
-    decided ? 'accepted' : null,
-    decided ? 1 : 0,
-    now,
-  ])
+  db.prepare(
+    'INSERT INTO rp_fates (id, tx, call, value, result, confirmed, at) VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6)',
+  ).run([id, call, value === null ? null : JSON.stringify(value), decided ? 'accepted' : null, decided ? 1 : 0, now])
 }
 
 export function acceptFate(db: Sqlite, tx: string): void {
@@ -59,17 +55,20 @@ export function pruneFates(db: Sqlite, now: number): void {
 }
 
 /** By the id that the application was given; null: never stored, or forgotten. */
-export const fateOf = (db: Sqlite, id: string): Fate | null => fate(db, 'id', id)?.fate ?? null
-
-/** By the name of the call; null: nothing was stored under it. */
-export const fateOfCall = (db: Sqlite, call: string): { id: string; fate: Fate } | null => fate(db, 'call', call)
-
-function fate(db: Sqlite, by: 'id' | 'call', value: string): { id: string; fate: Fate } | null {
-  const [row] = db.prepare(`SELECT id, result, code, message, confirmed FROM rp_fates WHERE ${by} = ?`).all([value])
-  return row ? { id: row[0] as string, fate: read(row) } : null
+export function fateOf(db: Sqlite, id: string): Fate | null {
+  const [row] = db.prepare('SELECT result, code, message, confirmed FROM rp_fates WHERE id = ?').all([id])
+  return row ? read(row) : null
 }
 
-function read([, result, code, message, confirmed]: readonly SqlValue[]): Fate {
+/** By the name of the call, with what it was answered; null: nothing was stored under it. */
+export function fateOfCall(db: Sqlite, call: string): { id: string; value: number[] } | null {
+  const [row] = db.prepare('SELECT id, value FROM rp_fates WHERE call = ?').all([call])
+  if (!row) return null
+  const value: unknown = typeof row[1] === 'string' ? JSON.parse(row[1]) : []
+  return { id: row[0] as string, value: value as number[] }
+}
+
+function read([result, code, message, confirmed]: readonly SqlValue[]): Fate {
   if (result === 'accepted') return { result, confirmed: confirmed === 1 }
   if (result === 'rejected') return { result, code: code as string, message: message as string }
   return { result: 'pending' }

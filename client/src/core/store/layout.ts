@@ -32,7 +32,7 @@ import { hash } from './hash.ts'
  * rp_failed: rejected transactions. `depends_on`: nobody rejected this one, but that one, on which it builds. `next`:
  *   the transaction that has taken its place.
  * rp_fates: what became of every write that the application was told of. `id`: the one that it was given; `tx`: the one
- *   of today, `call`: how the caller names it. `result` NULL: not decided.
+ *   of today, `call`: how the caller names it, `value`: what it was answered, as JSON. `result` NULL: not decided.
  * rp_capture: one row while a local transaction runs, whose id the triggers write into the outbox.
  */
 const TABLES = `
@@ -70,7 +70,7 @@ const TABLES = `
     depends_on TEXT, next TEXT
   );
   CREATE TABLE rp_fates (
-    id TEXT PRIMARY KEY, tx TEXT NOT NULL, call TEXT UNIQUE, result TEXT, code TEXT, message TEXT, confirmed INTEGER NOT NULL DEFAULT 0, at INTEGER NOT NULL
+    id TEXT PRIMARY KEY, tx TEXT NOT NULL, call TEXT UNIQUE, value TEXT, result TEXT, code TEXT, message TEXT, confirmed INTEGER NOT NULL DEFAULT 0, at INTEGER NOT NULL
   );
   CREATE INDEX rp_fates_tx ON rp_fates (tx);
   CREATE TABLE rp_capture (tx INTEGER NOT NULL);

@@ -23,9 +23,14 @@ export function beginWrite(db: Sqlite, id: string, now: number): number {
 
 /**
  * Answers the names of the tables that changed; of a transaction that changed nothing only its fate is kept, under the
- * name `call`. Throws ProblemError `too_large`, and the caller rolls back, when it could never be uploaded.
+ * name `call`, with `value` as the answer of a repeat. Throws ProblemError `too_large`, and the caller rolls back, when it could never be uploaded.
  */
-export function endWrite(db: Sqlite, seq: number, call: string | null = null): Set<string> {
+export function endWrite(
+  db: Sqlite,
+  seq: number,
+  call: string | null = null,
+  value: readonly number[] | null = null,
+): Set<string> {
   db.exec('DELETE FROM rp_capture')
   const names = db
     .prepare('SELECT DISTINCT t.name FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ?')
@@ -34,7 +39,7 @@ export function endWrite(db: Sqlite, seq: number, call: string | null = null): S
   checkSize(db, seq)
   seal(db, seq)
   const [id, now] = db.prepare('SELECT id, made_at FROM rp_tx WHERE seq = ?').all([seq])[0] ?? []
-  beginFate(db, { id: text(id), call, now: integer(now) }, names.length === 0)
+  beginFate(db, { id: text(id), call, value, now: integer(now) }, names.length === 0)
   if (names.length === 0) db.prepare('DELETE FROM rp_tx WHERE seq = ?').run([seq])
   return new Set(names.map(([name]) => text(name)))
 }
