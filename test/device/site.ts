@@ -63,3 +63,38 @@ export async function deviceSite(): Promise<Site> {
   }
   return site
 }
+
+export interface RockpoolSite {
+  /** Whose token the application gives; null: nobody is signed in. */
+  token: string | null
+  page(path: string): Answer
+}
+
+/** The same with `createRockpool`. */
+export async function rockpoolSite(): Promise<RockpoolSite> {
+  const scripts = await bundled({
+    rockpool: 'test/device/rockpool-page.ts',
+    'rockpool-worker': 'client/src/tabs/worker.ts',
+  })
+  const wasm = await sqliteWasm()
+  const site: RockpoolSite = {
+    token: null,
+    page(path) {
+      if (path === '/') return html('<title>Rockpool</title><script type="module" src="/rockpool.js"></script>')
+      if (path === '/blank') return html('<title>Blank</title>')
+      if (path === '/sqlite3.wasm') return { type: 'application/wasm', body: wasm }
+      if (path === '/token') return site.token === null ? { status: 401 } : { type: 'text/plain', body: site.token }
+      const script = scripts.get(path)
+      return script === undefined ? { status: 404 } : { type: 'text/javascript', body: script }
+    },
+  }
+  return site
+}
+
+const html = (body: string): Answer => ({ type: 'text/html', body: `<!doctype html>${body}` })
+
+/** The answer of a backend that accepts whatever is posted, by the contract of uploads. */
+export function accepting(body: string): Answer {
+  const { transactions }: { transactions: { id: string }[] } = JSON.parse(body)
+  return { body: JSON.stringify({ verdicts: transactions.map(({ id }) => ({ id, result: 'accepted' })) }) }
+}

@@ -1,48 +1,18 @@
 import { existsSync, rmSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { checkAddress } from '../core/address.ts'
-import { LocalDatabase, type DatabaseOptions } from '../core/database/database.ts'
+import { LocalDatabase } from '../core/database/database.ts'
 import { isMoveOver, isOldFile, moveIn } from '../core/move/move.ts'
-import type { UploadResponse } from '../core/outbox/answer.ts'
-import { responseOf } from '../core/outbox/sender.ts'
 import { ProblemError, sqliteCode } from '../core/problem.ts'
 import { identify } from '../core/token.ts'
-import { writeCheckpoint } from '../core/uploader.ts'
-import { within } from '../core/within.ts'
 import { storedSchema, type TypedSchema } from '../schema.ts'
 import { nodeSqlite } from '../sqlite/node.ts'
+import { checkpointOf, limited, postTo, type RockpoolOptions } from './options.ts'
 import { Database, withTables, type Rockpool } from './rockpool.ts'
 
-/** So long an answer of the backend or the sync service may take. */
-export const ANSWER_MS = 60_000
 /** Another process may just be closing the file. */
 const BUSY_MS = 5_000
 const SQLITE_BUSY = 5
-
-export interface RockpoolOptions<S extends TypedSchema> {
-  schema: S
-  /** Names the local database. */
-  name: string
-  /** Of the sync service, for example `https://sync.example.com`. */
-  url: string
-  /**
-   * A token for the sync service and the backend; asked again when it is about to expire, and when it threw. Throw
-   * `SignedOut` when nobody is signed in.
-   */
-  token: () => Promise<string> | string
-  /** Whose database it is. Without it, that of the first token's subject. */
-  user?: string
-  /** How `user` is found in a token. Default: its `sub`. */
-  subject?: (claims: Record<string, unknown>) => string
-  /** Where writes are posted. Without it they wait in the queue. */
-  upload?: string
-  /** Parameters of the connection, for the sync config. */
-  parameters?: Record<string, unknown>
-  /** Default true: connect as soon as the database is open. */
-  connect?: boolean
-  /** Default false: `http://` is refused except on this machine. */
-  allowHttp?: boolean
-}
 
 export interface NodeRockpoolOptions<S extends TypedSchema> extends RockpoolOptions<S> {
   /** Path of the file, `:memory:` for none. Default `<name>.rockpool`. */
@@ -59,6 +29,7 @@ export function createRockpool<S extends TypedSchema>(options: NodeRockpoolOptio
 }
 
 function open<S extends TypedSchema>(options: NodeRockpoolOptions<S>): LocalDatabase {
+  const { schema, url, token, user, subject, upload, parameters } = options
   const path = options.path ?? `${options.name}.rockpool`
   const oldPath = options.oldPath ?? `${options.name}.db`
   const file = openFile(path)
@@ -71,7 +42,16 @@ function open<S extends TypedSchema>(options: NodeRockpoolOptions<S>): LocalData
       flush: () => {},
       // What is left of the old file would be taken over again.
       erase: async () => [path, oldPath].forEach(removeFile),
-      ...coreOptions(options),
+      url,
+      schema: storedSchema(schema),
+      ...(user === undefined ? {} : { user }),
+      ...(parameters === undefined ? {} : { parameters }),
+      identify: () => identify({ auth: token, ...(subject === undefined ? {} : { subject }) }),
+      post:
+        upload === undefined
+          ? null
+          : (body, given, signal) => limited(signal, (over) => postTo(upload, body, given, { signal: over })),
+      checkpoint: checkpointOf(url),
       prepare: (tables) => moveOld(db, tables, oldPath),
     })
     if (options.connect !== false) void core.connect()
@@ -79,41 +59,6 @@ function open<S extends TypedSchema>(options: NodeRockpoolOptions<S>): LocalData
   } catch (error) {
     file.close()
     throw error
-  }
-}
-
-/** What is the same wherever the file lies. */
-export function coreOptions<S extends TypedSchema>(
-  options: RockpoolOptions<S>,
-): Omit<DatabaseOptions, 'db' | 'kind' | 'flush' | 'prepare'> {
-  const { schema, url, token, user, subject, upload, parameters } = options
-  return {
-    url,
-    schema: storedSchema(schema),
-    ...(user === undefined ? {} : { user }),
-    ...(parameters === undefined ? {} : { parameters }),
-    identify: () => identify({ auth: token, ...(subject === undefined ? {} : { subject }) }),
-    post:
-      upload === undefined
-        ? null
-        : (body, given, signal) => limited(signal, (over) => postTo(upload, body, given, over)),
-    checkpoint: (client, given, signal) => limited(signal, (over) => writeCheckpoint({ url }, client, given, over)),
-  }
-}
-
-/** A redirect is not followed: `fetch` would follow that of a POST with a GET, and take a login page for the answer. */
-async function postTo(url: string, body: string, token: string, signal: AbortSignal): Promise<UploadResponse> {
-  const headers = { 'content-type': 'application/json', accept: 'application/json', authorization: `Bearer ${token}` }
-  return responseOf(await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual' }))
-}
-
-async function limited<T>(signal: AbortSignal, request: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const given = new AbortController()
-  const late = (): ProblemError => new ProblemError('network', `no answer within ${ANSWER_MS / 1_000} seconds`)
-  try {
-    return await within(request(AbortSignal.any([signal, given.signal])), ANSWER_MS, late, signal)
-  } finally {
-    given.abort()
   }
 }
 

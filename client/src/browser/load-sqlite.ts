@@ -2,12 +2,18 @@ import sqlite3InitModule, { type Sqlite3Static } from '@sqlite.org/sqlite-wasm'
 import { ProblemError } from '../core/problem.ts'
 
 /**
- * Loads SQLite. Throws ProblemError `wasm`, which says what the server answered instead, because the runtime only names
+ * Loads SQLite; `wasm`: its address, where it is not beside the script. Throws ProblemError `wasm`, which says what the server answered instead, because the runtime only names
  * unexpected bytes.
  */
-export async function loadSqlite(): Promise<Sqlite3Static> {
+export async function loadSqlite(wasm?: string): Promise<Sqlite3Static> {
   try {
-    return await sqlite3InitModule()
+    const options = wasm === undefined ? undefined : { locateFile: () => wasm }
+    // Its type knows of no options (3.54).
+    const init = sqlite3InitModule as (options?: { locateFile(): string }) => Promise<Sqlite3Static>
+    const sqlite3 = await init(options)
+    // It logs every refused statement.
+    sqlite3.config.warn = () => {}
+    return sqlite3
   } catch (cause) {
     throw new ProblemError('wasm', await whyNotLoaded(cause), { cause })
   }

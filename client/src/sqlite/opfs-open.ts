@@ -49,6 +49,8 @@ export interface OpenOpfsOptions {
    */
   blocked(problem: SyncProblem, retryAt: number): void
   signal?: AbortSignal
+  /** Called again and again while SQLite works. */
+  watch?(): void
 }
 
 /**
@@ -66,7 +68,7 @@ export async function openOpfs(
   for (;;) {
     options.signal?.throwIfAborted()
     try {
-      return connect(sqlite3, await openHandles(name))
+      return connect(sqlite3, await openHandles(name), BEGINNING, () => options.watch?.())
     } catch (error) {
       if (isCorrupt(error)) throw error
       const { code, message } = problemOfFile(error)
@@ -91,13 +93,14 @@ export async function removeOpfs(name: string): Promise<void> {
 
 const fileName = (name: string, kind: FileKind): string => `${name}${ENDS[kind]}`
 
-async function folderOf(create: boolean): Promise<FileSystemDirectoryHandle> {
+/** The folder of all databases. */
+export async function folderOf(create: boolean): Promise<FileSystemDirectoryHandle> {
   const root = await navigator.storage.getDirectory()
   return root.getDirectoryHandle(FOLDER, { create })
 }
 
 /** WebKitGTK has none (2.50), and only workers have them. */
-const hasSyncHandles = (file: object): file is { createSyncAccessHandle(): Promise<SyncHandle> } =>
+export const hasSyncHandles = (file: object): file is { createSyncAccessHandle(): Promise<SyncHandle> } =>
   'createSyncAccessHandle' in file
 
 /** All of them or none: one that is kept would be in the way of whoever has the others. */
@@ -117,7 +120,31 @@ async function openHandles(name: string): Promise<Handles> {
   return opened as Record<FileKind, SyncHandle>
 }
 
-function connect(sqlite3: Sqlite3Static, handles: Handles): OpfsConnection {
+/**
+ * A damaged file, to read from it what can be read. Throws when nothing can be. Handles that are busy are waited for
+ * by whoever has found the damage.
+ */
+export const openDamaged = async (sqlite3: Sqlite3Static, name: string): Promise<OpfsConnection> =>
+  connect(sqlite3, await openHandles(name), 'PRAGMA locking_mode = EXCLUSIVE')
+
+/** Keeps a damaged file beside where a new one will be. The one that was kept before it goes. Nobody has it open. */
+export async function keepDamaged(name: string): Promise<void> {
+  const folder = await folderOf(true)
+  for (const kind of KINDS) {
+    const to = fileName(`${name}.corrupt`, kind)
+    const file = await folder.getFileHandle(fileName(name, kind)).catch(() => null)
+    await folder.removeEntry(to).catch(() => {})
+    // In every browser with synchronous handles, and in no type of TypeScript (6.0).
+    await (file as { move?(name: string): Promise<void> } | null)?.move?.(to)
+  }
+}
+
+function connect(
+  sqlite3: Sqlite3Static,
+  handles: Handles,
+  beginning: string,
+  watch: () => void = () => {},
+): OpfsConnection {
   const cleanups = Object.values(handles).map((handle) => (): void => handle.close())
   const close = (): void => {
     for (const cleanup of cleanups.splice(0).reverse()) attempt(cleanup)
@@ -127,7 +154,7 @@ function connect(sqlite3: Sqlite3Static, handles: Handles): OpfsConnection {
     reserveWal(files)
     const vfs = installOpfsVfs(sqlite3, files)
     cleanups.push(() => vfs.dispose())
-    const db = wasmSqlite(sqlite3, { path: vfs.path, vfs: vfs.name, beginning: BEGINNING })
+    const db = wasmSqlite(sqlite3, { path: vfs.path, vfs: vfs.name, beginning, watch })
     cleanups.push(() => db.close())
     return {
       db,

@@ -10,6 +10,10 @@ import type { ApplicationStatement, Params, Sqlite, Statement } from './sqlite.t
 
 /** A statement that runs is looked at every so many steps of SQLite's machine. */
 const STEPS = 1_000
+/** And without a check so seldom, only to be watched. */
+const WATCHED_STEPS = 20_000
+/** Of short statements every so many-th is watched. */
+const WATCHED_STATEMENTS = 64
 const SQLITE_AUTH = 23
 
 /** A character of JavaScript is at most so many bytes of UTF-8. */
@@ -54,11 +58,11 @@ export class WasmSqliteError extends Error {
 
 /**
  * SQLite's wasm build as the core wants it. `path` and `vfs` as `sqlite3_open_v2` wants them; `beginning`: what the
- * connection begins with.
+ * connection begins with; `watch`: called again and again while it works.
  */
 export function wasmSqlite(
   { capi, wasm }: Sqlite3Static,
-  options: { path: string; vfs?: string; beginning?: string },
+  options: { path: string; vfs?: string; beginning?: string; watch?: () => void },
 ): Sqlite {
   const raw = wasm.exports as unknown as Raw
   const encoder = new TextEncoder()
@@ -68,6 +72,8 @@ export function wasmSqlite(
   const scratch = new Scratch(wasm)
   let judge: Judge | null = null
   let interrupts: (() => boolean) | null = null
+  let ran = 0
+  let isClosed = false
   const db = open()
   // By address: the conversions of `capi` would make texts for our own statements too, which nobody judges.
   const authorizer = wasm.installFunction('i(pipppp)', authorize)
@@ -83,6 +89,7 @@ export function wasmSqlite(
   /** Nothing may be thrown through SQLite. */
   function isInterrupted(): boolean {
     try {
+      options.watch?.()
       return interrupts !== null && interrupts()
     } catch (error) {
       console.error(error)
@@ -178,6 +185,7 @@ export function wasmSqlite(
 
   /** Runs it to its end, and forgets what was bound. */
   function run(statement: StmtPtr, params: Params, row: () => void): void {
+    if (++ran % WATCHED_STATEMENTS === 0) options.watch?.()
     try {
       bind(statement, params)
       let code = raw.sqlite3_step(statement)
@@ -266,7 +274,8 @@ export function wasmSqlite(
       }),
     interruptWhen(check) {
       interrupts = check
-      raw.sqlite3_progress_handler(db, check === null ? 0 : STEPS, check === null ? 0 : progress, 0)
+      const steps = check !== null ? STEPS : options.watch ? WATCHED_STEPS : 0
+      raw.sqlite3_progress_handler(db, steps, steps === 0 ? 0 : progress, 0)
     },
     exec,
     transaction(work) {
@@ -299,6 +308,8 @@ export function wasmSqlite(
       )
     },
     close() {
+      if (isClosed) return
+      isClosed = true
       own.clear()
       applications.clear()
       scratch.free()
@@ -311,6 +322,7 @@ export function wasmSqlite(
     },
   }
   try {
+    connection.interruptWhen(null)
     if (options.beginning !== undefined) exec(options.beginning)
   } catch (error) {
     connection.close()

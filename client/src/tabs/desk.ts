@@ -1,4 +1,5 @@
 import type { LocalDatabase } from '../core/database/database.ts'
+import type { DatabaseEvents } from '../core/database/port.ts'
 import type { LocalTransaction } from '../core/database/local-write.ts'
 import type { DatabaseStatus } from '../core/database/status.ts'
 import { ProblemError, problemOf } from '../core/problem.ts'
@@ -21,6 +22,7 @@ type Body<M> = M extends { owner: string } ? Omit<M, 'owner'> : never
 
 interface Tab {
   user: string | null
+  isWelcome: boolean
   lives: Map<number, () => void>
   streams: Map<number, Promise<OpenStream>>
   /** Patches of this turn, which go in one message. */
@@ -41,6 +43,8 @@ export interface DeskOptions {
   post(tab: string, message: ToTab): void
   /** A tab is heard for the first time: `gone` is to be called when it has gone. */
   watch(tab: string): void
+  /** What was found when a damaged file was set aside: every tab is told once. */
+  recovered?: DatabaseEvents['recovered'] | null
   /** Somebody closed the database for all. The answer to him has gone out. */
   closed(wiped: boolean): void
   /**
@@ -60,6 +64,7 @@ export class Desk {
   readonly #running = new Map<string, AbortController>()
   #lastWrite = 0
   #flushing = false
+  #ended = false
 
   constructor(options: DeskOptions) {
     const { db } = (this.#with = options)
@@ -76,7 +81,7 @@ export class Desk {
     if ('hello' in message) {
       const tab = this.#tab(name)
       tab.user = message.user
-      if (message.hello === PROTOCOL) this.#post(name, { welcome: this.#news(tab) })
+      if (message.hello === PROTOCOL) this.#welcome(name, tab)
       else this.#post(name, { refused: otherVersion })
     } else if (message.owner !== this.#with.owner) return
     else if ('wish' in message) this.#grant(name, message.wish)
@@ -94,10 +99,23 @@ export class Desk {
     for (const [call, controller] of this.#running) if (call.startsWith(`${name} `)) controller.abort(gone())
   }
 
+  /** Nobody hears of it any more. */
+  end(): void {
+    this.#ended = true
+  }
+
+  #welcome(name: string, tab: Tab): void {
+    this.#post(name, { welcome: this.#news(tab) })
+    const { recovered } = this.#with
+    if (!recovered || tab.isWelcome || this.#isForeign(tab)) return
+    tab.isWelcome = true
+    this.#post(name, { event: 'recovered', value: recovered })
+  }
+
   #tab(name: string): Tab {
     const known = this.#tabs.get(name)
     if (known) return known
-    const tab: Tab = { user: null, lives: new Map(), streams: new Map(), patches: [] }
+    const tab: Tab = { user: null, isWelcome: false, lives: new Map(), streams: new Map(), patches: [] }
     this.#tabs.set(name, tab)
     this.#with.watch(name)
     return tab
@@ -282,7 +300,7 @@ export class Desk {
   }
 
   #post(tab: string, body: Body<ToTab>): void {
-    this.#with.post(tab, { owner: this.#with.owner, ...body } as ToTab)
+    if (!this.#ended) this.#with.post(tab, { owner: this.#with.owner, ...body } as ToTab)
   }
 }
 

@@ -48,6 +48,8 @@ export interface RemoteOptions {
   now(): number
   /** Leaves the others, and lets the worker of this tab go. */
   leave(): Promise<void>
+  /** A write of this tab was stored. */
+  stored?(): void
   /** The database was closed for all tabs. */
   closed(wiped: boolean): void
   isVisible(): boolean
@@ -263,10 +265,12 @@ export class RemoteDatabase implements DatabasePort {
     this.#wish({ wake: true })
   }
 
-  /** The database cannot be opened here, and no other tab does it. */
-  failedToOpen(problem: SyncProblem): void {
+  /** The database cannot be opened here. Answers whether this is the end: no other tab has it open. */
+  failedToOpen(problem: SyncProblem): boolean {
+    if (this.#calls.owner !== null) return false
     this.#opening.reject(new ProblemError(problem.code, problem.message))
-    if (this.#calls.owner === null) this.#end(problem.message)
+    this.#end(problem.message)
+    return true
   }
 
   /** Called about once in a second. */
@@ -336,6 +340,7 @@ export class RemoteDatabase implements DatabasePort {
   }
 
   #written<T>(id: string, value: T): Written<T> {
+    this.#with.stored?.()
     // What they say is asked for when somebody looks.
     return Object.defineProperties(this.#promises(id), {
       id: { value: id, enumerable: true },

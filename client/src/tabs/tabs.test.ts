@@ -29,7 +29,8 @@ class Rows implements LiveListener {
 }
 
 async function drained(tabs: Tabs): Promise<void> {
-  while (await tabs.step());
+  // What has just been delivered may lead to another message.
+  for (let idle = 0; idle < 3; await settled()) idle = (await tabs.step()) ? 0 : idle + 1
 }
 
 async function begun(count: number, seed = 1): Promise<Tabs> {

@@ -47,6 +47,8 @@ const FRAME_MS = 16
  */
 const FLUSH_MS = 250
 const SQLITE_INTERRUPT = 9
+/** Space that a line may need, with its indexes. */
+const RESERVED_BYTES = 1 << 20
 
 export interface DatabaseOptions {
   db: Sqlite
@@ -54,6 +56,11 @@ export interface DatabaseOptions {
   /** What was committed is on the disk when it returns. */
   flush(): void
   schema: StoreSchema
+  /**
+   * Takes space for so many bytes before a download stores them, so that local writes still fit. Throws ProblemError
+   * `storage_full`.
+   */
+  reserve?(bytes: number): void
   /** Runs when the tables are there, before anything is read or sent. */
   prepare?(tables: ReadonlyMap<string, StoredTable>): void
   /** Deletes the closed file. */
@@ -294,6 +301,11 @@ export class LocalDatabase implements DatabasePort {
     if (!this.#online) this.#board.setConnection({ state: 'offline' })
   }
 
+  /** The browser says whether it may delete the file. */
+  persisted(persisted: boolean): void {
+    this.#board.setStorage({ ...this.#board.status.storage, persisted })
+  }
+
   /** The device may have slept, or is online again. */
   wake(): void {
     this.#wake.now()
@@ -428,7 +440,11 @@ export class LocalDatabase implements DatabasePort {
         })),
       },
     }
-    return { request, line: (line) => lines.line(line) }
+    const line: Stream['line'] = (each) => {
+      this.#with.reserve?.(RESERVED_BYTES)
+      lines.line(each)
+    }
+    return { request, line }
   }
 
   async #again<T>(work: () => T): Promise<T> {

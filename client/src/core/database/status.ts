@@ -7,7 +7,8 @@ import type { UploadState } from '../outbox/sender.ts'
 /** Until the file is open nothing else is said. */
 export type ConnectionStatus = { state: 'opening'; reason?: string } | SyncState
 
-export type StorageStatus = { kind: 'opfs' | 'memory' | 'file' } & (
+/** `persisted`: the browser has promised not to delete it when space is short; undefined: nobody has asked. */
+export type StorageStatus = { kind: 'opfs' | 'memory' | 'file'; persisted?: boolean } & (
   | { state: 'opening' }
   | { state: 'ok' }
   | { state: 'full' }
@@ -73,7 +74,8 @@ export class StatusBoard {
   }
 
   setStorage(state: StorageStatus): void {
-    this.#storage = state
+    const { persisted } = this.#storage
+    this.#storage = { ...(persisted === undefined ? {} : { persisted }), ...state }
     this.#changed()
   }
 

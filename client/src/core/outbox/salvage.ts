@@ -75,14 +75,19 @@ export function salvage(db: Sqlite): Salvaged {
   return { values: valuesOf(db), transactions: transactions.sort((a, b) => a.seq - b.seq), failed: failedOf(db) }
 }
 
-/** Begins a new file with it: our tables and those of the schema are there, and empty. */
+/**
+ * Begins a new file with it: our tables and those of the schema are there, and empty. `mark`: kept as `salvaged` in
+ * rp_kv, so that whoever repeats it knows.
+ */
 export function restore(
   db: Sqlite,
   tables: ReadonlyMap<string, StoredTable>,
   { values, transactions, failed }: Salvaged,
   now: number,
+  mark = '',
 ): Recovered {
   return db.transaction(() => {
+    put(db, 'salvaged', mark)
     for (const key of KEYS) {
       const value = values[key]
       // What was applied is not here any more.
