@@ -3,6 +3,10 @@ import { ProblemError } from './core/problem.ts'
 import { Tab } from './browser/tab.ts'
 import type { SyncDatabase, SyncOptions } from './types.ts'
 
+export { createRockpool, type BrowserRockpoolOptions } from './api/browser.ts'
+export type * from './api/exported.ts'
+export { sql } from './api/sql.ts'
+export { ProblemError } from './core/problem.ts'
 export { SignedOut } from './core/signed-out.ts'
 export type * from './types.ts'
 
@@ -17,6 +21,8 @@ export interface BrowserSyncOptions extends SyncOptions {
 /**
  * Opens the local database of this origin and keeps it in sync. Resolves when it can be read. Throws ProblemError with
  * a code of `docs/client.md`.
+ *
+ * @deprecated `createRockpool` takes its place, and moves what this one has stored.
  */
 export async function openSync({ workerUrl = '/worker.js', ...options }: BrowserSyncOptions): Promise<SyncDatabase> {
   checkAddress(options.url, options.allowHttp)

@@ -2,8 +2,8 @@ import { ProblemError } from './core/problem.ts'
 import type { StoreSchema } from './core/store/tables.ts'
 import type { ColumnType, SqlValue } from './types.ts'
 
-// The tables of an application with the types of their rows: what the typed API of the client (which is being built)
-// works with. A column says how a value looks in a row, and how SQLite holds it.
+// The tables of an application with the types of their rows. A column says how a value looks in a row, and how SQLite
+// holds it.
 
 export type ColumnKind = 'text' | 'integer' | 'real' | 'boolean' | 'json' | 'bigint' | 'timestamp'
 

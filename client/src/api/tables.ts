@@ -1,6 +1,5 @@
 import { ProblemError } from '../core/problem.ts'
-import type { LocalTransaction } from '../core/database/local-write.ts'
-import type { BoundStatement } from '../core/database/port.ts'
+import type { BoundStatement, LocalTransaction } from '../core/database/port.ts'
 import { uuid7 } from '../core/outbox/uuid.ts'
 import { encode, type AnyColumn, type InsertOf, type PatchOf, type RowOf, type TypedSchema } from '../schema.ts'
 import { identifier } from '../sqlite/sqlite.ts'

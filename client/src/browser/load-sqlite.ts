@@ -2,8 +2,8 @@ import sqlite3InitModule, { type Sqlite3Static } from '@sqlite.org/sqlite-wasm'
 import { ProblemError } from '../core/problem.ts'
 
 /**
- * Loads SQLite; `wasm`: its address, where it is not beside the script. Throws ProblemError `wasm`, which says what the server answered instead, because the runtime only names
- * unexpected bytes.
+ * Loads SQLite; `wasm`: its address, where it is not beside the script. Throws ProblemError `wasm`, which says what the
+ * server answered instead, because the runtime only names unexpected bytes.
  */
 export async function loadSqlite(wasm?: string): Promise<Sqlite3Static> {
   try {

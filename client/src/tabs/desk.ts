@@ -1,6 +1,5 @@
 import type { LocalDatabase } from '../core/database/database.ts'
-import type { DatabaseEvents } from '../core/database/port.ts'
-import type { LocalTransaction } from '../core/database/local-write.ts'
+import type { DatabaseEvents, LocalTransaction } from '../core/database/port.ts'
 import type { DatabaseStatus } from '../core/database/status.ts'
 import { ProblemError, problemOf } from '../core/problem.ts'
 import type { OpenStream } from '../core/sync/stream-use.ts'

@@ -25,11 +25,8 @@ export class Poster {
   async post(posted: Posted): Promise<UploadResponse> {
     const { body } = posted
     if (this.#underWay?.body === body) return this.#underWay.answer
-    await this.#underWay?.answer.catch(() => {})
-    const answer = this.#begin(posted)
-    const response = await answer
-    if (response.status === 200) this.#undecided = null
-    return response
+    while (this.#underWay) await this.#underWay.answer.catch(() => {})
+    return this.#begin(posted)
   }
 
   /** The page may be about to end: what was not decided goes once more. A repeat changes nothing at the backend. */
@@ -47,13 +44,14 @@ export class Poster {
   #begin(posted: Posted): Promise<UploadResponse> {
     this.#undecided = posted
     const answer = this.#send(posted, bytesOf(posted.body) <= KEEPALIVE_BYTES)
-    const underWay = { body: posted.body, answer }
-    this.#underWay = underWay
-    const over = (): void => {
-      if (this.#underWay === underWay) this.#underWay = null
-    }
-    answer.then(over, over)
-    return answer
+    const ended = answer
+      .then((response) => {
+        if (response.status === 200) this.#undecided = null
+        return response
+      })
+      .finally(() => (this.#underWay = null))
+    this.#underWay = { body: posted.body, answer: ended }
+    return ended
   }
 }
 

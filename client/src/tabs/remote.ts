@@ -1,9 +1,9 @@
-import type { LocalTransaction } from '../core/database/local-write.ts'
 import type { Verdict, WrittenPromises } from '../core/database/fate-watch.ts'
 import type {
   BoundStatement,
   DatabaseEvents,
   DatabasePort,
+  LocalTransaction,
   QueryResult,
   WriteOptions,
   Written,

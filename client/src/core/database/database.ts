@@ -24,8 +24,16 @@ import { otherUser, User } from '../user.ts'
 import { Wake } from '../wake.ts'
 import { FateWatch, type WrittenPromises } from './fate-watch.ts'
 import { bindable } from '../sqlite.ts'
-import { localWrite, type LocalTransaction } from './local-write.ts'
-import type { BoundStatement, DatabaseEvents, DatabasePort, QueryResult, WriteOptions, Written } from './port.ts'
+import { localWrite } from './local-write.ts'
+import type {
+  BoundStatement,
+  DatabaseEvents,
+  DatabasePort,
+  LocalTransaction,
+  QueryResult,
+  WriteOptions,
+  Written,
+} from './port.ts'
 import {
   StatusBoard,
   type ConnectionStatus,

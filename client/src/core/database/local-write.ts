@@ -1,22 +1,13 @@
-import type { SqlParam } from '../../types.ts'
 import type { Sqlite } from '../../sqlite/sqlite.ts'
 import { bindable } from '../sqlite.ts'
 import { beginWrite, endWrite } from '../store/local.ts'
 import { WriteLimits } from '../write-limits.ts'
-import type { QueryResult } from './port.ts'
+import type { LocalTransaction } from './port.ts'
 
 /** A local transaction that does nothing for so long is rolled back: everything else waits for it. */
 export const PAUSE_MS = 1_000
 /** And one that is not over by then, whatever it does. */
 export const TOTAL_MS = 5_000
-
-/** What a local transaction may do. Statements change rows of the tables of the schema, and nothing else. */
-export interface LocalTransaction {
-  /** Runs one statement; `changes` counts its rows. */
-  execute(sql: string, params?: readonly SqlParam[]): Promise<{ changes: number }>
-  /** Reads, and sees what this transaction wrote. The rows are arrays in the order of the columns. */
-  query(sql: string, params?: readonly SqlParam[]): Promise<QueryResult>
-}
 
 export interface LocalWrite {
   id: string

@@ -7,7 +7,6 @@ import type { StreamStatus } from '../sync/lines.ts'
 import type { OpenStream } from '../sync/stream-use.ts'
 import type { Wanted } from '../sync/streams.ts'
 import type { WrittenPromises } from './fate-watch.ts'
-import type { LocalTransaction } from './local-write.ts'
 import type { DatabaseStatus } from './status.ts'
 
 // What the typed API stands on. It is the database itself where the file is open, and in a tab what talks to the tab
@@ -36,6 +35,14 @@ export interface QueryResult {
 export interface BoundStatement {
   readonly sql: string
   readonly params: readonly SqlParam[]
+}
+
+/** What a local transaction may do. Statements change rows of the tables of the schema, and nothing else. */
+export interface LocalTransaction {
+  /** Runs one statement; `changes` counts its rows. */
+  execute(sql: string, params?: readonly SqlParam[]): Promise<{ changes: number }>
+  /** Reads, and sees what this transaction wrote. The rows are arrays in the order of the columns. */
+  query(sql: string, params?: readonly SqlParam[]): Promise<QueryResult>
 }
 
 export interface Written<T> extends WrittenPromises {
