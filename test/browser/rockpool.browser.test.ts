@@ -1,12 +1,12 @@
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { TestService, unsigned } from '../../client/src/test-service.ts'
-import { accepting, rockpoolSite, type RockpoolSite } from '../device/site.ts'
+import { accepting, deviceSite, rockpoolSite, type RockpoolSite } from '../device/site.ts'
 import { startDevice } from '../support/browser.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
 // `createRockpool` in a real browser, with a profile that stays: several tabs of one database, and what becomes of
-// writes, live queries and uploads when one of them goes.
+// writes, live queries and uploads when one of them goes. The file is long because one setting serves all of it.
 
 let service: TestService
 let site: RockpoolSite
@@ -143,4 +143,194 @@ test('a sign-out in one tab closes all, deletes the file, and nothing unsent una
   expect(await a.evaluate(() => window.rockpool.attempt(() => window.rockpool.all('SELECT 1')))).toBe('closed')
   await a.evaluate(() => window.rockpool.open())
   expect(await ids(a)).toEqual([])
+})
+
+test('a page that is kept for the back button lets another tab own the database, and comes back to it', async () => {
+  await browser.close()
+  browser = await startDevice(`${directory.path}/profile`, { backForward: true })
+  const a = await open()
+  await follow(a)
+  await insert(a, '1')
+  const b = await open()
+  await a.goto(`${service.url}/blank`)
+  expect(await insert(b, '2')).toBe('ok')
+  await a.evaluate(() => history.back())
+  await until('the page of before', async () => (await a.evaluate(() => 'rockpool' in window)) === true, 10)
+  // It is the same page, and not a new one.
+  expect(await a.evaluate(() => window.rockpool.shown.length)).toBeGreaterThan(0)
+  await until('what came meanwhile', async () => (await shown(a)).length === 2, 10)
+  expect(await insert(a, '3')).toBe('ok')
+  expect(await ids(b)).toEqual(['1', '2', '3'])
+})
+
+test('a frozen page lets go of the database, and comes back to it', async () => {
+  const a = await open()
+  const b = await open()
+  await follow(a)
+  await insert(a, '1')
+  const cdp = await browser.newCDPSession(a)
+  await cdp.send('Page.setWebLifecycleState', { state: 'frozen' })
+  expect(await insert(b, '2')).toBe('ok')
+  await cdp.send('Page.setWebLifecycleState', { state: 'active' })
+  await until('what came meanwhile', async () => (await shown(a)).length === 2, 10)
+  expect(await insert(a, '3')).toBe('ok')
+})
+
+test('what is written offline stays, and goes when the network is back', async () => {
+  const page = await open()
+  await browser.setOffline(true)
+  expect(await insert(page, 'offline')).toBe('ok')
+  await page.reload().catch(() => {})
+  await browser.setOffline(false)
+  await page.goto(`${service.url}/`)
+  await page.evaluate(() => window.rockpool.open())
+  expect(await ids(page)).toEqual(['offline'])
+  await until('the upload', async () => posted().length > 0, 30)
+  await until('an empty queue', async () => (await status(page)).upload.pending === 0, 30)
+  expect(new Set(posted().map(({ id }) => id)).size).toBe(1)
+})
+
+test('what was not decided goes once more when the tab is closed', async () => {
+  service.upload = () => ({ status: 503 })
+  const page = await open()
+  await insert(page, 'unsent')
+  await until('a refusal', async () => (await status(page)).upload.state === 'waiting', 10)
+  await until('a longer pause', async () => service.posts.length >= 3, 30)
+  const before = service.posts.length
+  await page.evaluate(() => {
+    Object.defineProperty(document, 'visibilityState', { value: 'hidden' })
+    document.dispatchEvent(new Event('visibilitychange'))
+  })
+  await page.close()
+  await until('the last request', async () => service.posts.length > before, 5)
+})
+
+/** Damages pages of the closed file: those with answers about writes, or the header of all. */
+const damage = (page: Page, what: 'fates' | 'header'): Promise<number> =>
+  page.evaluate(async (which) => {
+    const PAGE = 8_192
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('rockpool')
+    let damaged = 0
+    for await (const name of folder.keys()) {
+      if (!/\w\.db$/.test(name) || name.includes('corrupt')) continue
+      const file = await folder.getFileHandle(name)
+      const bytes = new Uint8Array(await (await file.getFile()).arrayBuffer())
+      if (which === 'header') bytes.fill(0x5a, 0, 100)
+      else
+        for (let at = PAGE; at < bytes.length; at += PAGE) {
+          const text = new TextDecoder('latin1').decode(bytes.subarray(at, at + PAGE))
+          // Names of calls: the UUID of a tab, and a number.
+          if (!/[\da-f-]{36} \d/.test(text)) continue
+          bytes.fill(0x5a, at, at + PAGE)
+          damaged++
+        }
+      const writable = await file.createWritable()
+      await writable.write(bytes)
+      await writable.close()
+    }
+    return damaged
+  }, what)
+
+test('a file that turns out to be damaged is set aside; what was unsent is in the new one, and is uploaded once', async () => {
+  const page = await open({ connect: false })
+  for (let n = 0; n < 30; n++) await insert(page, `n${String(n).padStart(2, '0')}`)
+  await page.evaluate(() => window.rockpool.db.close())
+  await page.goto(`${service.url}/blank`)
+  expect(await damage(page, 'fates')).toBeGreaterThan(0)
+  await page.goto(`${service.url}/`)
+  await page.evaluate(() => window.rockpool.open({ connect: false }))
+  expect((await ids(page)).length).toBe(30)
+  // It is refused, and not stored.
+  expect(await insert(page, 'refused')).toBe('storage_corrupt')
+  await until('the event', async () => (await page.evaluate(() => window.rockpool.events.length)) > 0, 20)
+  expect(await page.evaluate(() => window.rockpool.events)).toEqual(['recovered {"unsent":30,"damaged":0}'])
+  expect((await ids(page)).length).toBe(30)
+  await page.evaluate(() => window.rockpool.db.connect())
+  await until('an empty queue', async () => (await status(page)).upload.pending === 0, 30)
+  const sent = posted().flatMap(({ ops }) => ops.map(({ id }) => id))
+  expect([sent.length, new Set(sent).size]).toEqual([30, 30])
+  await page.reload()
+  await page.evaluate(() => window.rockpool.open())
+  expect((await ids(page)).length).toBe(30)
+  expect(await page.evaluate(() => window.rockpool.events)).toEqual([])
+})
+
+test('of a file whose beginning is damaged nothing can be read: it is kept, and a new one is begun', async () => {
+  const page = await open({ connect: false })
+  await insert(page, 'lost')
+  await page.evaluate(() => window.rockpool.db.close())
+  await page.goto(`${service.url}/blank`)
+  await damage(page, 'header')
+  await page.goto(`${service.url}/`)
+  await page.evaluate(() => window.rockpool.open({ connect: false }))
+  await until('the event', async () => (await page.evaluate(() => window.rockpool.events.length)) > 0, 20)
+  expect(await page.evaluate(() => window.rockpool.events)).toEqual(['recovered {"unsent":0,"damaged":0}'])
+  expect(await insert(page, 'new')).toBe('ok')
+  const files = await page.evaluate(async () => {
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('rockpool')
+    return Array.fromAsync(folder.keys())
+  })
+  expect(files.filter((name) => name.endsWith('.corrupt.db')).length).toBe(1)
+  expect(files.filter((name) => name.endsWith('.json'))).toEqual([])
+})
+
+test('on a full disk a write is refused, says why, and what was stored is safe', async () => {
+  const page = await open({ connect: false })
+  await insert(page, 'before')
+  const cdp = await browser.newCDPSession(page)
+  const used = await page.evaluate(async () => (await navigator.storage.estimate()).usage ?? 0)
+  await cdp.send('Storage.overrideQuotaForOrigin', { origin: service.url, quotaSize: used })
+  const outcomes = await page.evaluate(async () => {
+    const codes: string[] = []
+    for (let n = 0; n < 80; n++) {
+      const statement = {
+        sql: 'INSERT INTO notes (id, body, done) VALUES (?, ?, 0)',
+        params: [`n${n}`, 'x'.repeat(900_000)],
+      }
+      codes.push(await window.rockpool.attempt(() => window.rockpool.db.batch([statement])))
+      if (codes.at(-1) !== 'ok') break
+    }
+    return codes
+  })
+  expect(outcomes.at(-1)).toBe('storage_full')
+  await until('the status', async () => (await status(page)).storage.state === 'full', 5)
+  const stored = ['before', ...outcomes.slice(0, -1).map((_, n) => `n${n}`)].sort()
+  expect(await ids(page)).toEqual(stored)
+  await endWorker(page)
+  await cdp.send('Storage.overrideQuotaForOrigin', { origin: service.url })
+  expect(await ids(page)).toEqual(stored)
+  expect(await insert(page, 'after')).toBe('ok')
+  expect((await status(page)).storage.state).toBe('ok')
+})
+
+test('a file of the client before is moved, with what was unsent in it', async () => {
+  const old = await deviceSite()
+  old.token = site.token
+  service.page = (path) =>
+    path.startsWith('/old')
+      ? old.page(path.slice(4))
+      : ['/app.js', '/worker.js'].includes(path)
+        ? old.page(path)
+        : site.page(path)
+  service.upload = () => ({ status: 503 })
+  const before = await browser.newPage()
+  await before.goto(`${service.url}/old/`)
+  await before.evaluate(async () => {
+    await window.page.open({ user: 'alice', name: 'notes' })
+    await window.page.db.write((tx) => tx.execute("INSERT INTO notes (id, body) VALUES ('a', 'of before')"))
+  })
+  // It has the file open, and the new page waits for it.
+  const page = await visit()
+  const opening = page.evaluate(() => window.rockpool.open())
+  await until(
+    'the reason',
+    async () => page.evaluate(() => JSON.stringify(window.rockpool.db?.status.storage).includes('earlier version')),
+    10,
+  )
+  await before.close()
+  await opening
+  expect(await ids(page)).toEqual(['a'])
+  service.upload = ({ body }) => accepting(body)
+  await until('the upload', async () => (await status(page)).upload.pending === 0, 60)
+  expect(posted().at(-1)?.ops).toMatchObject([{ id: 'a' }])
 })

@@ -17,9 +17,13 @@ export async function startBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath: executable(), args })
 }
 
-/** Starts a Chromium with a profile in a folder, like a user's device: what it stores survives the browser. */
-export async function startDevice(profile: string): Promise<BrowserContext> {
-  return chromium.launchPersistentContext(profile, { executablePath: executable(), args })
+/**
+ * Starts a Chromium with a profile in a folder, like a user's device: what it stores survives the browser.
+ * `backForward`: pages are kept for the back button, which Playwright switches off.
+ */
+export async function startDevice(profile: string, { backForward = false } = {}): Promise<BrowserContext> {
+  const ignoreDefaultArgs = backForward ? ['--disable-back-forward-cache'] : []
+  return chromium.launchPersistentContext(profile, { executablePath: executable(), args, ignoreDefaultArgs })
 }
 
 /** Kills the browser of a profile, as a power cut would. */
