@@ -268,7 +268,9 @@ test('of a file whose beginning is damaged nothing can be read: it is kept, and 
   expect(await insert(page, 'new')).toBe('ok')
   const files = await page.evaluate(async () => {
     const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('rockpool')
-    return Array.fromAsync(folder.keys())
+    const names: string[] = []
+    for await (const name of folder.keys()) names.push(name)
+    return names
   })
   expect(files.filter((name) => name.endsWith('.corrupt.db')).length).toBe(1)
   expect(files.filter((name) => name.endsWith('.json'))).toEqual([])
