@@ -85,6 +85,7 @@ async function begin(page: Page): Promise<Tab> {
     }
     void endlessly(true)
     void endlessly(false)
+    Object.assign(window, { writes: true })
   }, name)
   return { page, name }
 }

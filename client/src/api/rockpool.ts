@@ -26,8 +26,8 @@ import { rowMaker } from './rows.ts'
 import type { Sql } from './sql.ts'
 import { deleteOf, insertOf, selectById, transactionTable, updateOf } from './tables.ts'
 
-// The API of an application: typed rows over a local database that opens itself, in a browser and in Node. The file is
-// long because it has every method.
+// The API of an application: typed rows over a local database that opens itself, in a browser and in Node.
+// The file is long because it has every method.
 
 export class Database<S extends TypedSchema> {
   readonly tables: { readonly [T in keyof S['tables']]: Table<S, T> }
