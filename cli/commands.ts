@@ -44,6 +44,7 @@ export const OPTIONS = {
   secrets: { type: 'string', value: '-' },
   host: { type: 'string', value: 'HOST', multiple: true },
   'tenant-claim': { type: 'string', value: 'CLAIM' },
+  limit: { type: 'string', value: 'NAME=WARN:REFUSE', multiple: true },
   location: { type: 'string', value: 'REGION' },
   jurisdiction: { type: 'string', value: 'JURISDICTION' },
   'new-database': { type: 'boolean' },
@@ -229,6 +230,8 @@ export const COMMANDS = {
       secrets: 'create, set: secrets as one JSON object on standard input',
       host: 'create, set: a host of its own, again and again; none: --host ""',
       'tenant-claim': 'create, set: the claim of its tokens that must be its name',
+      limit:
+        'create, set: what it may use, again and again: streams=WARN:REFUSE or rowsPerDay=WARN:REFUSE, either may be left out; none: --limit streams=',
       location: 'create: the region in which its objects are created',
       jurisdiction: 'create: where its objects must run and store',
       'new-database':

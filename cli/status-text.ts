@@ -65,6 +65,7 @@ const MEANINGS = {
   idle: 'nobody is connected',
   retrying: 'the last session failed',
   refused: 'somebody must change something',
+  paused: 'the tenant has used what it may',
 } as const
 
 function replicationText(report: Report): string {

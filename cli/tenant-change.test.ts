@@ -93,3 +93,15 @@ describe('secrets', () => {
     if (!args.includes('GEHEIM')) expect(String(refused)).not.toContain('geheim')
   })
 })
+
+test('limits: either part may be left out, and none takes one away', async () => {
+  const args = ['streams=80:100', 'rowsPerDay=:5000'].flatMap((each) => ['--limit', each])
+  expect((await changeOf(args)).limits).toEqual({
+    streams: { warn: 80, refuse: 100 },
+    rowsPerDay: { warn: null, refuse: 5_000 },
+  })
+  expect((await changeOf(['--limit', 'streams=50'])).limits).toEqual({ streams: { warn: 50, refuse: null } })
+  expect((await changeOf(['--limit', 'streams='])).limits).toEqual({ streams: null })
+  for (const wrong of ['rows=1:2', 'streams', 'streams=a:b', 'streams=1:2:3'])
+    await expect(changeOf(['--limit', wrong])).rejects.toThrow(/say NAME=WARN:REFUSE/)
+})

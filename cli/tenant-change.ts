@@ -1,6 +1,7 @@
 import { text as wholeText } from 'node:stream/consumers'
 import { z } from 'zod'
 import { jsonOrNull } from '../protocol/json.ts'
+import { LIMIT_NAMES, type LimitName, type Threshold } from '../tenants/budget.ts'
 import type { TenantChange } from '../tenants/stored/record.ts'
 import { OWN_SECRET_NAMES, OWN_SETTINGS } from '../tenants/stored/record.ts'
 import { readConfigFile } from './config-file.ts'
@@ -43,14 +44,27 @@ export async function tenantChange(
   const location = text('location')
   const jurisdiction = text('jurisdiction')
   const tenantClaim = text('tenant-claim')
+  const limits = Object.fromEntries(texts('limit').map(limitOf))
   return {
     settings,
     secrets: await secretsOf({ text, texts }, env, { isNew, input }),
     ...(hosts.length > 0 && { hosts: hosts.filter((host) => host !== '') }),
     ...(tenantClaim !== undefined && { tenantClaim: tenantClaim === '' ? null : tenantClaim }),
+    ...(Object.keys(limits).length > 0 && { limits }),
     ...(location !== undefined && { location }),
     ...(jurisdiction !== undefined && { jurisdiction }),
   }
+}
+
+/** `NAME=WARN:REFUSE`, of which one may be missing; `NAME=` takes the limit away. Throws UsageError. */
+function limitOf(given: string): [LimitName, Threshold | null] {
+  const [said = '', amounts] = given.split('=')
+  const name = LIMIT_NAMES.find((each) => each === said)
+  const parts = /^(\d*)(?::(\d*))?$/.exec(amounts ?? 'none')
+  if (name === undefined || parts === null)
+    throw new UsageError(`--limit ${given}: say NAME=WARN:REFUSE, where NAME is one of ${LIMIT_NAMES.join(', ')}`)
+  const [warn, refuse] = [parts[1], parts[2]].map((text) => (text ? Number(text) : null))
+  return [name, warn || refuse ? { warn: warn ?? null, refuse: refuse ?? null } : null]
 }
 
 async function secretsOf(

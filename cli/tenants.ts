@@ -210,13 +210,15 @@ function jobText({ phase, removed, left, error }: TenantJob): string {
 }
 
 function shown({ say }: Call, tenant: Tenant): { tenant: Tenant } {
-  const { name, state, version, settings, secrets, hosts, tenantClaim, place, job } = tenant
+  const { name, state, version, settings, secrets, hosts, tenantClaim, limits = {}, place, job } = tenant
   say(`${name}: ${state}, version ${version}`)
   for (const [setting, value] of Object.entries(settings))
     say(`  ${setting.padEnd(20)} ${printable(value.split('\n')[0] ?? '')}`)
   if (secrets.length > 0) say(`  ${'secrets'.padEnd(20)} ${secrets.join(', ')}`)
   if (hosts.length > 0) say(`  ${'hosts'.padEnd(20)} ${hosts.map(printable).join(', ')}`)
   if (tenantClaim !== null) say(`  ${'tenant claim'.padEnd(20)} ${printable(tenantClaim)}`)
+  for (const [limit, { warn, refuse }] of Object.entries(limits))
+    say(`  ${limit.padEnd(20)} told at ${warn ?? 'none'}, refused at ${refuse ?? 'none'}`)
   if (place)
     say(`  ${'place'.padEnd(20)} ${place.location ?? 'anywhere'}, jurisdiction ${place.jurisdiction ?? 'none'}`)
   if (job) say(`  ${job.state}: ${jobText(job)}`)

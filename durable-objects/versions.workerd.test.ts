@@ -72,6 +72,7 @@ const CALLS: [string, (v: number) => Promise<unknown>][] = [
   ['erase', async (v) => await (await bucket(`erased${v}`)).erase({ v, upTo: 1 })],
   ['watch', async (v) => await replicator().watch({ v, bucket: 'b' })],
   ['left', async (v) => await replicator().left({ v, bucket: 'b' })],
+  ['streamsAt', async (v) => await replicator().streamsAt({ v, level: 'warn', streams: 1 })],
   ['attach', async (v) => await replicator().attach({ v, relay: 'versions/main/0' })],
   ['committed', async (v) => await replicator().committed({ v })],
   ['plan', async (v) => await replicator().plan({ v, hash: 'none' })],

@@ -26,6 +26,7 @@ export type ErrorCode =
   | 'ROCKPOOL_DEPLOY' // a deploy or rollback that cannot be done
   | 'ROCKPOOL_VERIFY' // a comparison of everything that cannot be done
   | 'ROCKPOOL_RATE' // too many requests
+  | 'ROCKPOOL_LIMIT' // the tenant has used what it may
   | 'ROCKPOOL_OPERATOR' // the token is not an operator's
   | 'ROCKPOOL_PLAIN_HTTP' // an operator's token would go over http:// to another machine
   | 'ROCKPOOL_NOT_CONFIRMED' // a command would change something, and there is no terminal to ask at
@@ -96,6 +97,7 @@ function statusOf(code: ErrorCode): number {
       return 409
     case 'PSYNC_S2304':
     case 'ROCKPOOL_RATE':
+    case 'ROCKPOOL_LIMIT':
       return 429
     case 'PSYNC_S2002':
     case 'ROCKPOOL_TENANT':

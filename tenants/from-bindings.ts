@@ -3,6 +3,7 @@ import { RockpoolError } from '../protocol/errors.ts'
 import { readSettings } from '../protocol/settings.ts'
 import type { Limits } from '../sync-config/limits.ts'
 import type { SettingBindings } from './bindings.ts'
+import { NO_BUDGET, type TenantBudget } from './budget.ts'
 import { refuseProblems } from './checked.ts'
 import { compactionSettings, type CompactionSettings } from './compaction.ts'
 import { REPLICATION } from './declarations.ts'
@@ -22,8 +23,9 @@ export function tenantOfBindings(
   bindings: SettingBindings,
   bundled: string,
   version: string | null = null,
+  budget: TenantBudget = NO_BUDGET,
 ): Tenant {
-  return new BoundTenant(name, bindings, bundled, version)
+  return new BoundTenant(name, bindings, bundled, version, budget)
 }
 
 /** Throws ROCKPOOL_SETTINGS when the secret is missing or wrong. */
@@ -48,6 +50,7 @@ export const noTenant = (name: string) =>
 /** The bindings are a private field, which is not printed or serialized with the tenant: they hold secrets. */
 class BoundTenant implements Tenant {
   readonly name: string
+  readonly budget: TenantBudget
   readonly #bindings: SettingBindings
   readonly #bundled: string
   #replication: ReplicationSettings | null = null
@@ -58,8 +61,9 @@ class BoundTenant implements Tenant {
   readonly #secretsApart: boolean
   #version: string | null
 
-  constructor(name: string, bindings: SettingBindings, bundled: string, version: string | null) {
+  constructor(name: string, bindings: SettingBindings, bundled: string, version: string | null, budget: TenantBudget) {
     this.name = name
+    this.budget = budget
     this.#bindings = bindings
     this.#bundled = bundled
     this.#secretsApart = version !== null

@@ -1,4 +1,5 @@
 import type { Placement } from '../durable-objects/shared/placement.ts'
+import type { TenantBudget } from './budget.ts'
 import type { Limits } from '../sync-config/limits.ts'
 import type { CompactionSettings } from './compaction.ts'
 import type { ReplicationSettings } from './replication.ts'
@@ -15,6 +16,8 @@ export interface Tenant {
   readonly replication: ReplicationSettings
   readonly streams: StreamSettings
   readonly limits: Limits
+  /** What it may use. */
+  readonly budget: TenantBudget
   readonly compaction: CompactionSettings
   /** Where its objects are. */
   readonly place: Placement

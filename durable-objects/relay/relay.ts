@@ -16,13 +16,15 @@ import {
 import type { RelayClients, StreamSource } from '../../protocol/messages/census.ts'
 import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
+import { partOfRelay, relaysFor } from '../../tenants/budget.ts'
 import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { bucketStub, placedAt, replicatorStub, type Placed } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
 import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
-import { callDeadline, untilAnswered } from '../shared/retry.ts'
+import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
 import { censusOf } from '../census/calls.ts'
 import { REPORT_MS, shownClients, sourceOf } from './clients.ts'
@@ -33,6 +35,7 @@ import { Marks, packMarks } from './marks.ts'
 import type { RelayPorts } from './ports.ts'
 import { remembered } from './remembered.ts'
 import { rooms } from './room.ts'
+import { StreamLevels } from './stream-levels.ts'
 
 const STREAM = 'stream'
 const REPLICATOR = 'replicator'
@@ -65,6 +68,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   #awake: ReturnType<typeof setInterval> | null = null
   #looking = false
   #reported = 0
+  readonly #told: StreamLevels
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
@@ -133,6 +137,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       },
     }
     this.#machine = new RelayMachine(effects, rooms.of(this.#name))
+    this.#told = new StreamLevels((level, streams) => this.#tell(level, streams))
     this.#wake()
   }
 
@@ -172,7 +177,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       const tenant = await this.#tenant.find().catch(notFound)
       if (tenant === null) return new Response('no such tenant', { status: 404 })
       const source = sourceOf(request.headers.get(SOURCE_HEADER))
-      return this.#acceptStream(new URL(request.url).searchParams, tenant.streams.perUser, source)
+      return this.#acceptStream(new URL(request.url).searchParams, tenant, source)
     }
     if (path === '/replicator') return this.#acceptReplicator()
     return new Response('no such path', { status: 404 })
@@ -263,18 +268,24 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   }
 
   /**
-   * `user` and `client` are hashes. Responds with 503 when the relay is full, and 429 when this user has too many
-   * streams.
+   * `user` and `client` are hashes. Responds with 503 when the relay is full, and 429 when this user, or the tenant,
+   * has too many streams.
    */
-  #acceptStream(asked: URLSearchParams, perUser: number, source: StreamSource | undefined): Response {
+  #acceptStream(
+    asked: URLSearchParams,
+    { streams: { perUser, relays }, budget }: Tenant,
+    source: StreamSource | undefined,
+  ): Response {
     faultPoint('relay.stream', { object: this.ctx })
     if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
+    const level = this.#told.level(this.#streams.size, partOfRelay(relaysFor(relays, budget), budget))
     const of = { user: asked.get('user') ?? undefined, client: asked.get('client') ?? undefined }
     if (of.user !== undefined) {
-      const admission = admit(this.#users(), { user: of.user, client: of.client ?? '' }, Date.now(), perUser)
+      const by = { user: of.user, client: of.client ?? '' }
+      const admission = admit(this.#users(), by, Date.now(), perUser, level === 'refuse')
       if (admission.kind === 'refused') {
-        const headers = { 'retry-after': String(admission.retryAfterSeconds) }
-        return new Response('this user has too many streams', { status: 429, headers })
+        const headers = { 'retry-after': String(admission.retryAfterSeconds), 'rockpool-limit-of': admission.of }
+        return new Response(`this ${admission.of} has too many streams`, { status: 429, headers })
       }
       if (admission.close) this.#end(admission.close, CLOSE_USER_STREAMS, 'a newer stream of this user takes its place')
     }
@@ -300,6 +311,14 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#stayAwake()
     this.#report()
     return new Response(null, { status: 101, webSocket: client })
+  }
+
+  /** Somebody should know how many streams there are. When the replicator does not hear it, the log has it. */
+  #tell(level: 'warn' | 'refuse', streams: number): void {
+    const request = { v: MESSAGE_VERSION, level, streams }
+    answered(() => replicatorStub(this.env, this.#placed).streamsAt(request), callDeadline(this.env)).catch(
+      (error: unknown) => console.error(`relay ${this.#name}: ${streams} streams are open`, level, error),
+    )
   }
 
   *#users(): Iterable<[WebSocket, StreamUser]> {

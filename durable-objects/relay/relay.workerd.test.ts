@@ -10,6 +10,9 @@ import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/op-text.ts'
+import { budgetOf } from '../../tenants/budget.ts'
+import { tenantOfBindings } from '../../tenants/from-bindings.ts'
+import { SingleTenant } from '../../tenants/single.ts'
 import { Replicator } from '../replicator/replicator.ts'
 import { MAX_SUBSCRIPTIONS, rooms } from './room.ts'
 
@@ -381,4 +384,28 @@ test('a relay takes no stream while the others of its isolate have all the room,
   stream.send(subscribe(3, ['r', 's']))
   await vi.waitFor(async () => expect(await stream.next()).toEqual({ closed: CLOSE_RELAY_FULL }))
   others.has(0)
+})
+
+test('a tenant with as many streams as it may have gets no other, but for one of a client that has one; it is told once', async () => {
+  const budget = budgetOf({ streams: { warn: 2, refuse: 3 } })
+  vi.spyOn(SingleTenant.prototype, 'find').mockImplementation(async (name) =>
+    tenantOfBindings(name, {}, '', null, budget),
+  )
+  const told: string[] = []
+  vi.spyOn(Replicator.prototype, 'streamsAt').mockImplementation(
+    async ({ level, streams }) => void told.push(`${level} ${streams}`),
+  )
+  const relay = newRelay()
+  const ask = async (user: string, client: string) => {
+    const url = `https://relay/stream?user=${user}&client=${client}`
+    const { status, headers, webSocket } = await relay.fetch(url, { headers: { upgrade: 'websocket' } })
+    if (webSocket) new Socket(webSocket)
+    return [status, headers.get('rockpool-limit-of'), headers.get('retry-after')]
+  }
+  for (const user of ['a', 'b', 'c']) expect(await ask(user, 'phone')).toEqual([101, null, null])
+  for (let n = 0; n < 20; n++) expect(await ask('a', 'laptop')).toEqual([429, 'tenant', '60'])
+  expect(await ask('d', 'phone')).toEqual([429, 'tenant', '60'])
+  expect(await ask('b', 'phone')).toEqual([101, null, null])
+  expect(await relay.streams({ v: MESSAGE_VERSION })).toBe(3)
+  await vi.waitFor(() => expect(told).toEqual(['warn 2', 'refuse 3']))
 })

@@ -17,28 +17,31 @@ export interface StreamUser {
   since: number
 }
 
-/** `close` is the stream that makes room. */
-export type Admission<S> = { kind: 'admitted'; close: S | null } | { kind: 'refused'; retryAfterSeconds: number }
+/** `close` is the stream that makes room. `of`: whose streams are too many. */
+export type Admission<S> =
+  { kind: 'admitted'; close: S | null } | { kind: 'refused'; of: 'user' | 'tenant'; retryAfterSeconds: number }
 
 /**
  * Decides whether a user may open another stream. All streams of a user are at one relay, so the number is exact. Over
  * the limit, the oldest stream of the same client is closed, which is usually half-open: a phone that comes out of a
  * tunnel must not be refused because of its own dead stream. If there is none, the oldest of all is closed, if it is
- * old enough.
+ * old enough. `isFull`: the tenant has as many as it may, so only a stream of the same client makes room.
  */
 export function admit<S>(
   streams: Iterable<[S, StreamUser]>,
   { user, client }: Pick<StreamUser, 'user' | 'client'>,
   now: number,
   most = MAX_STREAMS_PER_USER,
+  isFull = false,
 ): Admission<S> {
   const own = [...streams].filter(([, each]) => each.user === user).sort(([, a], [, b]) => a.since - b.since)
-  if (own.length < most) return { kind: 'admitted', close: null }
+  if (own.length < most && !isFull) return { kind: 'admitted', close: null }
   const same = own.find(([, each]) => each.client === client)
   if (same) return { kind: 'admitted', close: same[0] }
+  if (isFull) return { kind: 'refused', of: 'tenant', retryAfterSeconds: YOUNG_MS / 1_000 }
   const [oldest] = own
-  if (!oldest) return { kind: 'refused', retryAfterSeconds: YOUNG_MS / 1_000 }
+  if (!oldest) return { kind: 'refused', of: 'user', retryAfterSeconds: YOUNG_MS / 1_000 }
   const age = now - oldest[1].since
   if (age >= YOUNG_MS) return { kind: 'admitted', close: oldest[0] }
-  return { kind: 'refused', retryAfterSeconds: Math.max(1, Math.ceil((YOUNG_MS - age) / 1_000)) }
+  return { kind: 'refused', of: 'user', retryAfterSeconds: Math.max(1, Math.ceil((YOUNG_MS - age) / 1_000)) }
 }

@@ -120,6 +120,11 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     )
   }
 
+  async streamsAt(request: Versioned & { level: 'warn' | 'refuse'; streams: number }): Promise<void> {
+    await this.#admit(request)
+    this.#parts.usage.tell('streams', request.level, request.streams)
+  }
+
   async plan(request: Versioned & { hash: string }): Promise<string | null> {
     await this.#admit(request)
     return this.#parts.store.plans.text(request.hash)
@@ -127,7 +132,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
     await this.#admit(request)
-    const { writes, sessions } = this.#parts
+    const { writes, sessions, usage } = this.#parts
+    usage.refusePaused()
     const writeCheckpoint = await writes.request(request.user, request.clientId)
     await asyncFaultPoint('replicator.write')
     await sessions.arm()
@@ -138,7 +144,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     request: Versioned & { user: string; clientId: string; id: string },
   ): Promise<{ id: string }> {
     await this.#admit(request)
-    const { writes, sessions } = this.#parts
+    const { writes, sessions, usage } = this.#parts
+    usage.refusePaused()
     const id = await writes.request(request.user, request.clientId, BigInt(request.id))
     await sessions.arm()
     return { id }

@@ -1,11 +1,13 @@
 import { expect, test, vi } from 'vitest'
 import { memoryKind } from '../../sources/memory/memory-source.ts'
+import { budgetOf, NO_BUDGET } from '../../tenants/budget.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { heldRows, MemoryLoad, SYNC_CONFIG } from '../../test/support/memory-load.ts'
 import { NodeReplicator } from '../../test/support/node-replicator.ts'
 import { CurrentSession } from './current-session.ts'
 import type { Session } from './session/session.ts'
 import { Sessions } from './sessions.ts'
+import { Usage } from './usage.ts'
 
 // When sessions run, over a database in memory. The alarm of the object is a number here, and each call of `alarm` is
 // one that fires.
@@ -16,6 +18,12 @@ class World extends MemoryLoad {
   alarm: number | null = null
   version = 'v1'
   current!: CurrentSession
+  usage!: Usage
+  budget = NO_BUDGET
+  written = 0
+  /** The days that have passed since the test began. */
+  days = 0
+  looks: number[] = []
   sessions!: Sessions
 
   constructor() {
@@ -28,7 +36,17 @@ class World extends MemoryLoad {
   start(): void {
     this.replicator.restart()
     this.current = new CurrentSession()
+    const { state, diagnostics } = this.replicator.parts.store
+    this.usage = new Usage({
+      tenant: 'default',
+      state,
+      diagnostics,
+      written: () => ({ rows: this.written, appends: 0 }),
+      now: () => this.now,
+    })
     this.sessions = new Sessions({
+      usage: this.usage,
+      look: async (since) => this.looks.push(since),
       parts: this.replicator.parts,
       current: this.current,
       storage: {
@@ -40,7 +58,13 @@ class World extends MemoryLoad {
       resetReason: null,
       tenant: () => ({
         name: 'default',
-        find: async () => ({ name: 'default', version: this.version, replication: this.replicator.settings }) as Tenant,
+        find: async () =>
+          ({
+            name: 'default',
+            version: this.version,
+            replication: this.replicator.settings,
+            budget: this.budget,
+          }) as Tenant,
         secret: vi.fn().mockResolvedValue('memory://app'),
         compaction: () => Promise.reject(new Error('nothing is compacted')),
         confirm: async () => {},
@@ -52,6 +76,10 @@ class World extends MemoryLoad {
       settled: async () => {},
     })
     this.sessions.start()
+  }
+
+  get now(): number {
+    return Date.now() + this.days * 86_400_000
   }
 
   /** In how many seconds the next session begins, to a tenth of the shortest pause of polls; never -0. */
@@ -159,4 +187,44 @@ test('after a crash the next incarnation waits as long as the crashed session sa
   w.replicator.isLive = false
   await w.sessions.alarm()
   expect(w.counts).toMatchObject({ ROCKPOOL_RESTARTED: 1 })
+})
+
+test('a tenant that has written as many rows as it may has no sessions until the day is over, and what its database keeps is measured', async () => {
+  const world = new World()
+  world.budget = budgetOf({ rowsPerDay: { warn: null, refuse: 100 } })
+  await world.sessions.alarm()
+  expect([world.sessions.count, world.usage.paused]).toEqual([1, null])
+  world.written = 100
+  await world.sessions.alarm()
+  const paused = world.usage.paused
+  expect(paused).toMatchObject({ why: 'rowsPerDay' })
+  expect([world.sessions.count, world.looks]).toEqual([1, [paused?.since]])
+  // Whoever asks for a session, and however often: the database is not asked again before its time.
+  for (let n = 0; n < 20; n++) await world.sessions.arm()
+  for (let n = 0; n < 20; n++) await world.sessions.wake()
+  await world.sessions.alarm()
+  expect([world.sessions.count, world.looks.length]).toEqual([1, 1])
+  expect(world.alarm).toBeLessThanOrEqual(Date.now() + 300_000)
+  expect(world.alarm).toBeGreaterThan(Date.now() + 1_000)
+  // Another incarnation knows it.
+  world.written = 0
+  world.start()
+  await world.sessions.alarm()
+  expect([world.sessions.count, world.usage.paused]).toEqual([0, paused])
+  world.days = 1
+  await world.sessions.alarm()
+  expect([world.sessions.count, world.usage.paused]).toEqual([1, null])
+})
+
+test('it goes on at once when it may write more', async () => {
+  const world = new World()
+  world.budget = budgetOf({ rowsPerDay: { warn: null, refuse: 100 } })
+  world.written = 150
+  await world.sessions.alarm()
+  expect(world.sessions.count).toBe(0)
+  world.budget = budgetOf({ rowsPerDay: { warn: null, refuse: 1_000 } })
+  await world.sessions.wake()
+  expect(world.alarm).toBeLessThanOrEqual(Date.now())
+  await world.sessions.alarm()
+  expect([world.sessions.count, world.usage.paused]).toEqual([1, null])
 })

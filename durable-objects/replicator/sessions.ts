@@ -12,9 +12,12 @@ import type { Parts } from './parts.ts'
 import { nextAttempt, type Attempt } from './session/attempts.ts'
 import { alarmMs } from './session/deadlines.ts'
 import { resync } from './session/prepare.ts'
+import { PAUSED_CHECKS } from './session/paused.ts'
 import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
 import { Session } from './session/session.ts'
 import type { State } from './store/storage.ts'
+import type { Paused } from './store/stored.ts'
+import type { Usage } from './usage.ts'
 
 /**
  * The platform drops an alarm after six failures (2026-11), so another one is armed for the case that a session ends in
@@ -41,6 +44,9 @@ export interface AlarmStorage {
 export interface SessionsPorts {
   parts: Parts
   current: CurrentSession
+  usage: Pick<Usage, 'begin' | 'sessionBegan' | 'sessionEnded' | 'paused'>
+  /** Measures what the source keeps while there are no sessions, since a time in ms since 1970. */
+  look(since: number): Promise<unknown>
   storage: AlarmStorage
   /** Why the last incarnation was ended, or null when that is not known. */
   resetReason: string | null
@@ -70,6 +76,8 @@ export class Sessions {
   #runAgain = false
   #count = 0
   #peakHeld = 0
+  /** When what the source keeps was last measured without a session, in ms since 1970. */
+  #looked = 0
 
   constructor(ports: SessionsPorts) {
     this.#ports = ports
@@ -109,6 +117,8 @@ export class Sessions {
   async wake(): Promise<void> {
     const { current, storage } = this.#ports
     if (current.session !== null) return
+    // It may be allowed more by now.
+    if (this.#ports.usage.paused !== null) return storage.setAlarm(Date.now())
     const died = this.#state.get('running')
     const alarm = await storage.getAlarm()
     const failed = this.#state.get('failing')?.settings
@@ -138,6 +148,7 @@ export class Sessions {
       if (current.session.requestCatchUp() === 'closing') this.#runAgain = true
       return
     }
+    if (this.#ports.usage.paused !== null) return
     // The back-off has set an alarm.
     if (this.#state.get('failing') !== null || this.#state.get('running') !== null) return
     const alarm = await storage.getAlarm()
@@ -180,8 +191,9 @@ export class Sessions {
     this.#runAgain = false
     try {
       found = await tenant().find()
-      this.#due(alarmMs(found.replication))
-      waitMs = await this.#run(found)
+      const paused = this.#ports.usage.begin(found.budget)
+      if (paused === null) this.#due(alarmMs(found.replication))
+      waitMs = paused === null ? await this.#run(found) : await this.#pausedMs(paused, found)
     } catch (error) {
       const failure = knownError(error)
       isFaulty = failure.code === 'ROCKPOOL_INTERNAL'
@@ -269,6 +281,7 @@ export class Sessions {
       durable: () => storage.sync(),
     })
     current.session = session
+    this.#ports.usage.sessionBegan()
     this.#count++
     const end = await session.run()
     if (session.hasStoredChanges && state.get('idlePolls') > 0) state.set('idlePolls', 0)
@@ -276,6 +289,19 @@ export class Sessions {
     const polls = state.get('idlePolls')
     state.set('idlePolls', polls + 1)
     return idleWaitMs(polls, settings, session.expiresMs)
+  }
+
+  /**
+   * The tenant has used what it may. What the source keeps is measured now and then. Returns after how many
+   * milliseconds the next look follows.
+   */
+  async #pausedMs({ since, until }: Paused, { replication }: Tenant): Promise<number> {
+    const everyMs = PAUSED_CHECKS * replication.walCheckSeconds * 1_000
+    if (Date.now() - this.#looked >= everyMs) {
+      await this.#ports.look(since)
+      this.#looked = Date.now()
+    }
+    return Math.max(0, Math.min(until, this.#looked + everyMs) - Date.now())
   }
 
   #progressed(): void {
@@ -304,6 +330,7 @@ export class Sessions {
     const { state, diagnostics } = parts.store
     this.#peakHeld = this.peakHeld
     current.session?.abandon()
+    if (current.session !== null) this.#ports.usage.sessionEnded()
     current.session = null
     const running = state.get('running')
     state.set('running', isFaulty && running ? { ...running, alive: false } : null)

@@ -120,20 +120,30 @@ export class TenantStanding {
    * until it is dropped.
    */
   async measure(): Promise<void> {
-    const { ctx, store, health, connected, tenant } = this.#ports
+    const { ctx, store } = this.#ports
     if (store.state.get('standing') !== 'suspended') return
     const seconds = await this.#ports.walCheckSeconds().catch(() => SETTINGLESS_SECONDS)
     await ctx.storage.setAlarm(Date.now() + PAUSED_CHECKS * seconds * 1_000)
+    if (!(await this.look('suspended', store.state.get('suspended')))) await ctx.storage.deleteAlarm()
+  }
+
+  /**
+   * Measures what the database keeps for a tenant that is not replicated, and drops what is too much. Returns false
+   * when nothing is kept any more. `since`: ms since 1970.
+   */
+  async look(is: 'suspended' | 'paused', since: number): Promise<boolean> {
+    const { store, health, connected, tenant } = this.#ports
     try {
-      const paused = { health, store, since: store.state.get('suspended'), now: Date.now() }
-      const isKept = await connected(({ source, call }) => measurePaused(source, call, paused))
-      if (!isKept) await ctx.storage.deleteAlarm()
+      const paused = { health, store, since, now: Date.now(), is }
+      return await connected(({ source, call }) => measurePaused(source, call, paused))
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
       store.diagnostics.add({ code: 'ROCKPOOL_SOURCE_UNREACHABLE', reason })
-      console.error(`the tenant ${tenant} is suspended, and its slot cannot be looked at`, reason)
+      console.error(`the tenant ${tenant} is ${is}, and its slot cannot be looked at`, reason)
+      return true
+    } finally {
+      store.diagnostics.flush()
     }
-    store.diagnostics.flush()
   }
 
   /**

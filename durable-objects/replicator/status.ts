@@ -45,6 +45,7 @@ export type StatusParts = Pick<
   | 'admin'
   | 'isLive'
   | 'rowsWritten'
+  | 'usage'
 >
 
 /** Joins what the parts say of themselves. */
@@ -96,6 +97,7 @@ export function replicatorStatus(parts: StatusParts, asked: AskedForStatus): Rep
       peakSending,
     },
     written: { changes, batches, rows: parts.rowsWritten(), appends: calls },
+    ...parts.usage.status(),
     error: failing && { code: failing.code, message: failing.message },
   }
 }
@@ -109,11 +111,12 @@ const REFUSALS: ReadonlySet<string> = new Set([
 ])
 
 function stateOf(
-  { store, sessions, isLive }: StatusParts,
+  { store, sessions, isLive, usage }: StatusParts,
   session: SessionStatus | null,
   next: number | null,
 ): ReplicatorState {
   const { state, tables } = store
+  if (usage.paused !== null) return 'paused'
   const code = sessions.failing?.code
   if (code !== undefined && REFUSALS.has(code)) return 'refused'
   if (code !== undefined) return 'retrying'

@@ -15,6 +15,7 @@ import { Sessions } from './sessions.ts'
 import { SourceConnections } from './source-connections.ts'
 import { SourceLooks } from './source-looks.ts'
 import { TenantStanding } from './standing.ts'
+import { Usage } from './usage.ts'
 import { lastDelivered } from './writes/mailboxes.ts'
 import { WriteCheckpoints } from './writes/write-checkpoints.ts'
 
@@ -26,6 +27,7 @@ export interface Wired extends Parts {
   readonly looks: SourceLooks
   readonly admin: Admin
   readonly standing: TenantStanding
+  readonly usage: Usage
   tenant(): OwnTenant
   /** Returns whether a client is connected: then the tenant is followed live. */
   isLive(): boolean
@@ -92,8 +94,17 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     owed: () => state.get('owedWrites'),
     setOwed: (owed) => state.set('owedWrites', [...owed]),
   })
+  const usage = new Usage({
+    tenant: tenantName,
+    state,
+    diagnostics,
+    written: () => ({ rows: db.rowsWritten, appends: parts.appends.calls }),
+    now: () => Date.now(),
+  })
   const sessions = new Sessions({
     parts,
+    usage,
+    look: (since) => standing.look('paused', since),
     current,
     storage: ctx.storage,
     resetReason,
@@ -127,6 +138,9 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     connected: (question) => connections.ask(question),
     walCheckSeconds: async () => (await tenant().find('whatever')).replication.walCheckSeconds,
   })
+  committer.onStoring(() => {
+    if (usage.check()) current.session?.restart()
+  })
   fencing.onAnswer(() => void sessions.arm())
   return {
     ...parts,
@@ -136,6 +150,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     looks,
     admin,
     standing,
+    usage,
     tenant,
     isLive,
     rowsWritten: () => db.rowsWritten,

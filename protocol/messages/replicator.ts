@@ -34,6 +34,8 @@ export interface ReplicatorRpc {
    * it.
    */
   left(request: Versioned & { bucket: string }): Promise<void>
+  /** A relay has as many streams as is to be told, or as it may have. Older code does not know this call. */
+  streamsAt(request: Versioned & { level: 'warn' | 'refuse'; streams: number }): Promise<void>
   /** Returns the JSON text of a plan by its hash. */
   plan(request: Versioned & { hash: string }): Promise<string | null>
   /** Writes a marker into Postgres and returns the number that will appear in the client's mailbox. */

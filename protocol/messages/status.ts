@@ -9,8 +9,9 @@ import type { DeployStatus, TableCopyStatus } from './admin.ts'
  * `starting`: connecting, or not yet begun. `copying`: tables are being read. `live`: the stream is open. `idle`: no
  * client is connected, and the next poll is at `session.next`. `retrying`: the last session failed. `refused`: no
  * session can succeed until somebody changes the settings, the sync config or Postgres; sessions are tried anyway.
+ * `paused`: the tenant has used what it may, see `paused`.
  */
-export type ReplicatorState = 'starting' | 'copying' | 'live' | 'idle' | 'retrying' | 'refused'
+export type ReplicatorState = 'starting' | 'copying' | 'live' | 'idle' | 'retrying' | 'refused' | 'paused'
 
 /** Sessions with Postgres. Times as ISO 8601. */
 export interface SessionStatus {
@@ -24,6 +25,24 @@ export interface SessionStatus {
   /** Sessions that failed in a row, and polls in a row that found nothing. */
   failures: number
   idlePolls: number
+}
+
+/** What a tenant has used on a day of UTC, as far as its replicator knows. */
+export interface UsageStatus {
+  /** `YYYY-MM-DD` */
+  day: string
+  /** Rows written by the replicator, and one for each append to a bucket. */
+  rows: number
+  /** Calls of buckets, and sessions. */
+  requests: number
+  awakeSeconds: number
+}
+
+/** Why there are no sessions: more rows than the tenant may write, or the budget of the deployment. ISO 8601. */
+export interface PausedStatus {
+  why: 'rowsPerDay' | 'deployment'
+  since: string
+  until: string
 }
 
 /** What the replication slot keeps in Postgres, as last measured. */
@@ -170,6 +189,9 @@ export interface ReplicatorStatus {
    * of which writes a row in a bucket.
    */
   written: { changes: number; batches: number; rows: number; appends: number }
+  /** An earlier version has neither of them. */
+  usage?: UsageStatus
+  paused?: PausedStatus | null
   error: { code: string; message: string } | null
 }
 

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { JURISDICTIONS, LOCATIONS, type Placement } from '../../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { readSettings } from '../../protocol/settings.ts'
+import { LIMIT_NAMES, thresholdShape, type LimitName, type StoredLimits, type Threshold } from '../budget.ts'
 import { REPLICATION, TOKENS } from '../declarations.ts'
 import { HOST_NAME, ownAudience, sourceName } from './names.ts'
 
@@ -73,6 +74,8 @@ export interface TenantRecord {
    * records of before: where the script says.
    */
   place?: Placement
+  /** What it may use. Absent: as much as it likes. */
+  limits?: StoredLimits
 }
 
 /** Null removes a value. What is not named stays as it is. */
@@ -81,12 +84,14 @@ export interface TenantChange {
   secrets: Partial<Record<OwnSecret, string | null>>
   hosts?: string[] | undefined
   tenantClaim?: string | null | undefined
+  limits?: Partial<Record<LimitName, Threshold | null>> | undefined
   /** Null: none, whatever the script says. */
   location?: Placement['location'] | undefined
   jurisdiction?: Placement['jurisdiction'] | undefined
 }
 
 const value = z.string().min(1).max(MAX_VALUE_LENGTH).nullable().optional()
+const limit = thresholdShape.nullable().optional()
 const shapeOf = <Name extends string>(names: readonly Name[]) =>
   z.strictObject(Object.fromEntries(names.map((name) => [name, value])) as Record<Name, typeof value>)
 
@@ -102,6 +107,9 @@ export const tenantChange = z.strictObject({
     .refine((hosts) => new Set(hosts).size === hosts.length, 'must not name a host twice')
     .optional(),
   tenantClaim: z.string().min(1).max(200).nullable().optional(),
+  limits: z
+    .strictObject(Object.fromEntries(LIMIT_NAMES.map((name) => [name, limit])) as Record<LimitName, typeof limit>)
+    .optional(),
   location: z.enum(LOCATIONS).nullable().optional(),
   jurisdiction: z.enum(JURISDICTIONS).nullable().optional(),
 })
@@ -157,6 +165,7 @@ export function changed(before: TenantRecord, change: TenantChange, now: Date): 
     secrets,
     hosts: change.hosts ?? before.hosts,
     tenantClaim: change.tenantClaim === undefined ? before.tenantClaim : change.tenantClaim,
+    ...limited(before, change),
   }
 }
 
@@ -182,6 +191,16 @@ function placed(
     'ROCKPOOL_TENANT_CONFLICT',
     `the place of the tenant ${name} was fixed when it was made, and ${how}`,
   )
+}
+
+function limited({ limits }: TenantRecord, { limits: change = {} }: TenantChange): Pick<TenantRecord, 'limits'> {
+  const after: StoredLimits = { ...limits }
+  for (const name of LIMIT_NAMES) {
+    const given = change[name]
+    if (given === null) delete after[name]
+    else if (given !== undefined) after[name] = given
+  }
+  return limits === undefined && Object.keys(after).length === 0 ? {} : { limits: after }
 }
 
 /** Returns the record in another state. Throws ROCKPOOL_TENANT_CONFLICT: what is being deleted stays so. */

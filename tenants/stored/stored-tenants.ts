@@ -2,6 +2,7 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { DirectoryRpc, NamedTenant, NamesAnswer } from '../../protocol/messages/directory.ts'
 import type { SettingBindings } from '../bindings.ts'
+import { budgetOf } from '../budget.ts'
 import { compactionSettings, type CompactionSettings } from '../compaction.ts'
 import { TOKENS } from '../declarations.ts'
 import type { TenantDirectory, TenantSecrets } from '../directory.ts'
@@ -276,6 +277,7 @@ export class StoredTenants implements TenantDirectory {
       bindings,
       this.#deployment.bundled,
       `${record.name} ${record.created} ${record.sourceVersion}`,
+      budgetOf(record.limits),
     )
   }
 

@@ -4,6 +4,7 @@ import { callDeadline, untilAnswered, waitMs } from '../../durable-objects/share
 import { sleep } from '../../protocol/sleep.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { bucketObjectName, MAX_MAILBOX_CLIENTS } from '../../protocol/names.ts'
+import { relaysFor } from '../../tenants/budget.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { ended, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
@@ -37,7 +38,7 @@ export function objectPorts(
   comparing: (fraction: number | null) => void = () => {},
 ): ObjectPorts {
   const { signal } = lines
-  const relays = new RelayChoice(relayOrder(owner.user, tenant.streams.relays))
+  const relays = new RelayChoice(relayOrder(owner.user, relaysFor(tenant.streams.relays, tenant.budget)))
   let upstream: RelaySocket | null = null
 
   const ask = <T>(call: () => Promise<T>): Promise<T> =>

@@ -84,12 +84,12 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
 }
 
 /**
- * Returns whether a retry is pointless: there are too many streams of this user, all relays are full, a bucket is
- * fenced, or the tenant is not served. The client comes back later.
+ * Returns whether a retry is pointless: there are too many streams of this user or tenant, all relays are full, a
+ * bucket is fenced, or the tenant is not served. The client comes back later.
  */
 const isFinal = (error: unknown): boolean =>
   error instanceof RockpoolError &&
-  ['PSYNC_S2304', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED', 'PSYNC_S2002'].includes(error.code)
+  ['PSYNC_S2304', 'ROCKPOOL_LIMIT', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED', 'PSYNC_S2002'].includes(error.code)
 
 /** Returns the positions that a client sent. They may be larger than any existing op, because they are lower bounds. */
 function positionsOf(request: StreamRequest): Map<string, OpId> {

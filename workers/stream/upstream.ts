@@ -62,8 +62,7 @@ function openRelay(
     const headers = { upgrade: 'websocket', ...sourceHeader(owner) }
     const response = await relayStub(env, tenant, name).fetch(relayUrl(owner), { headers })
     if (response.status === 503) return null
-    if (response.status === 429)
-      throw tooMany('this user has too many streams open', Number(response.headers.get('retry-after')) || null)
+    if (response.status === 429) throw refused(response.headers)
     if (response.status === 404) throw noTenant()
     if (!response.webSocket) throw new Error(`relay ${name} answered ${response.status}`)
     response.webSocket.accept()
@@ -79,6 +78,15 @@ const fenced = () =>
     'a bucket of this client lacks changes, which come later: what you have stays; come back in a while',
   )
 const noTenant = () => new RockpoolError('PSYNC_S2002', 'there is nothing at this address')
+/** An older relay says neither whose streams are too many nor for how long. */
+function refused(headers: Headers): RockpoolError {
+  const retryAfter = Number(headers.get('retry-after')) || null
+  if (headers.get('rockpool-limit-of') !== 'tenant') return tooMany('this user has too many streams open', retryAfter)
+  return new RockpoolError('ROCKPOOL_LIMIT', 'there is no room for another stream: come back later', {
+    details: { retryAfter },
+  })
+}
+
 const tooMany = (message: string, retryAfter: number | null = null) =>
   new RockpoolError('PSYNC_S2304', message, retryAfter === null ? {} : { details: { retryAfter } })
 

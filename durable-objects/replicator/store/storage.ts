@@ -1,4 +1,4 @@
-import type { MarkerKey, Suspect, Round, Fence, Hold, Passing } from './stored.ts'
+import type { MarkerKey, Suspect, Round, Fence, Hold, Passing, Paused, StoredUsage } from './stored.ts'
 import { attemptOf, isOfOlder, type Attempt } from '../session/attempts.ts'
 import type { Refused } from '../session/refused.ts'
 import type { OwedWrite } from '../writes/write-checkpoints.ts'
@@ -164,6 +164,10 @@ export interface State {
    * ignores it.
    */
   passing: Passing | null
+  /** What the tenant used on the last day on which it used anything. Older code ignores it. */
+  usage: StoredUsage | null
+  /** Why there are no sessions, although the tenant is active; null: there are. Older code ignores it. */
+  paused: Paused | null
 }
 
 const INITIAL: State = {
@@ -195,6 +199,8 @@ const INITIAL: State = {
   standingVersion: 0,
   suspended: 0,
   passing: null,
+  usage: null,
+  paused: null,
 }
 
 /** A commit as it is stored. Members that were added later are missing in older ones. */
@@ -259,6 +265,8 @@ export class StateStore {
       standingVersion: read('standingVersion'),
       suspended: read('suspended'),
       passing: read('passing'),
+      usage: read('usage'),
+      paused: read('paused'),
     }
     this.ofOlder = notice !== undefined || isOfOlder(read('running'))
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode

@@ -73,3 +73,23 @@ export interface Passing {
   /** How many, the one that runs included. */
   starts: number
 }
+
+/** What was used on a day of UTC, `YYYY-MM-DD`. */
+export interface StoredUsage {
+  day: string
+  /** Rows written by the replicator, and one for each append to a bucket. */
+  rows: number
+  /** Calls of buckets, and sessions. */
+  requests: number
+  /** For how long sessions ran, in ms. */
+  awakeMs: number
+  /** What was told of the rows. */
+  level: 'within' | 'warn' | 'refuse'
+}
+
+/** Why there are no sessions: more rows than the tenant may write, or the budget of the deployment. Times in ms. */
+export interface Paused {
+  why: 'rowsPerDay' | 'deployment'
+  since: number
+  until: number
+}

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { LIMIT_NAMES } from '../../../tenants/budget.ts'
 import { OWN_SECRET_NAMES, OWN_SETTINGS, tenantChange, type OwnSetting } from '../../../tenants/stored/record.ts'
 import { JURISDICTIONS, LOCATIONS } from '../../../durable-objects/shared/placement.ts'
 
@@ -61,6 +62,10 @@ export const tenantShape = z.strictObject({
   secrets: z.array(z.enum(OWN_SECRET_NAMES)).describe('the secrets that are stored; their values are never shown'),
   hosts: z.array(z.string()),
   tenantClaim: z.string().nullable(),
+  limits: z
+    .partialRecord(z.enum(LIMIT_NAMES), z.strictObject({ warn: z.int().nullable(), refuse: z.int().nullable() }))
+    .optional()
+    .describe('what it may use: streams at a time, rows written a day'),
   place: z
     .strictObject({ location: z.enum(LOCATIONS).nullable(), jurisdiction: z.enum(JURISDICTIONS).nullable() })
     .optional(),

@@ -1,0 +1,122 @@
+import { expect, test, vi } from 'vitest'
+import { RockpoolError } from '../../protocol/errors.ts'
+import { budgetOf } from '../../tenants/budget.ts'
+import { testDatabase } from '../test-database.ts'
+import { Diagnostics } from './store/diagnostics.ts'
+import { MIGRATIONS, StateStore } from './store/storage.ts'
+import { migrate } from '../shared/database.ts'
+import { UNSTORED_ROWS, Usage } from './usage.ts'
+
+const HOUR = 3_600_000
+
+class World {
+  readonly db = testDatabase()
+  now = Date.UTC(2026, 10, 30, 12)
+  written = { rows: 0, appends: 0 }
+  usage!: Usage
+  state!: StateStore
+  diagnostics!: Diagnostics
+
+  constructor() {
+    migrate(this.db, MIGRATIONS)
+    this.restart()
+  }
+
+  restart(): void {
+    this.written = { rows: 0, appends: 0 }
+    this.state = new StateStore(this.db)
+    this.diagnostics = new Diagnostics(this.db, () => this.now)
+    this.usage = new Usage({
+      tenant: 'acme',
+      state: this.state,
+      diagnostics: this.diagnostics,
+      written: () => ({ ...this.written }),
+      now: () => this.now,
+    })
+  }
+
+  get told(): string[] {
+    return this.diagnostics.status().recent.map(({ code, key, count }) => `${code} ${key} ${count}`)
+  }
+}
+
+test('rows and appends are counted for a day of UTC, and survive a restart but for the last few', () => {
+  const world = new World()
+  const { usage } = world
+  world.written = { rows: 4_000, appends: 1_000 }
+  expect(usage.today).toMatchObject({ day: '2026-11-30', rows: 5_000, requests: 1_000 })
+  usage.check()
+  world.written = { rows: 9_000, appends: 2_000 }
+  usage.check()
+  world.written.rows += 10
+  expect(usage.today.rows).toBe(11_010)
+  world.restart()
+  expect(world.usage.today.rows).toBeGreaterThanOrEqual(11_010 - UNSTORED_ROWS)
+  world.now += 12 * HOUR
+  expect(world.usage.today).toMatchObject({ day: '2026-12-01', rows: 0, requests: 0 })
+})
+
+test('counting costs a row for each 10,000', () => {
+  const world = new World()
+  const set = vi.spyOn(world.state, 'set')
+  for (let n = 0; n < 1_000; n++) {
+    world.written.rows += 100
+    world.usage.check()
+  }
+  expect(world.usage.today.rows).toBe(100_000)
+  expect(set.mock.calls.length).toBeLessThanOrEqual(100_000 / UNSTORED_ROWS + 1)
+})
+
+test('how long sessions last is counted, also of one that is under way', () => {
+  const world = new World()
+  world.usage.sessionBegan()
+  world.now += HOUR
+  world.written.rows = 20_000
+  world.usage.check()
+  world.now += HOUR
+  expect(world.usage.today.awakeMs).toBe(2 * HOUR)
+  world.usage.sessionEnded()
+  world.now += HOUR
+  expect(world.usage.today).toMatchObject({ awakeMs: 2 * HOUR, requests: 1 })
+})
+
+test('each level is told once a day; above the last one the session ends', () => {
+  const world = new World()
+  expect(world.usage.begin(budgetOf({ rowsPerDay: { warn: 50, refuse: 100 } }))).toBe(null)
+  expect([world.usage.check(), world.told]).toEqual([false, []])
+  for (const rows of [50, 60, 99]) {
+    world.written.rows = rows
+    expect(world.usage.check()).toBe(false)
+  }
+  expect(world.told).toEqual(['ROCKPOOL_LIMIT rowsPerDay 1'])
+  for (const rows of [100, 120]) {
+    world.written.rows = rows
+    expect(world.usage.check()).toBe(true)
+  }
+  expect(world.told).toEqual(['ROCKPOOL_LIMIT rowsPerDay 1', 'ROCKPOOL_LIMIT rowsPerDay 1'])
+  expect(world.usage.status().paused).toEqual({
+    why: 'rowsPerDay',
+    since: '2026-11-30T12:00:00.000Z',
+    until: '2026-12-01T00:00:00.000Z',
+  })
+  world.now += 12 * HOUR
+  expect(world.usage.begin(budgetOf({ rowsPerDay: { warn: 50, refuse: 100 } }))).toBe(null)
+  world.written.rows += 50
+  expect([world.usage.check(), world.told[0]]).toEqual([false, 'ROCKPOOL_LIMIT rowsPerDay 2'])
+})
+
+test('while it is paused what would not come is refused, with the time after which to ask again', () => {
+  const world = new World()
+  world.usage.refusePaused()
+  world.usage.pause({ why: 'deployment', until: world.now + 90_500 })
+  let refused: unknown
+  try {
+    world.usage.refusePaused()
+  } catch (error) {
+    refused = error
+  }
+  expect(refused).toBeInstanceOf(RockpoolError)
+  expect(refused).toMatchObject({ code: 'ROCKPOOL_LIMIT', status: 429, details: { retryAfter: 91 } })
+  world.usage.resume()
+  world.usage.refusePaused()
+})

@@ -1,0 +1,166 @@
+import { RockpoolError } from '../../protocol/errors.ts'
+import type { PausedStatus, UsageStatus } from '../../protocol/messages/status.ts'
+import { levelOf, NO_BUDGET, type Level, type LimitName, type TenantBudget } from '../../tenants/budget.ts'
+import type { Diagnostics } from './store/diagnostics.ts'
+import type { StateStore } from './store/storage.ts'
+import type { Paused, StoredUsage } from './store/stored.ts'
+
+/** Rows that are counted in memory only: that many at most are forgotten when the object is ended. */
+export const UNSTORED_ROWS = 10_000
+const DAY_MS = 86_400_000
+
+export interface UsagePorts {
+  tenant: string
+  state: Pick<StateStore, 'get' | 'set'>
+  diagnostics: Pick<Diagnostics, 'add'>
+  /** Rows written, and calls of buckets, since the object started. */
+  written(): { rows: number; appends: number }
+  now(): number
+}
+
+/** Counts what a tenant uses, and says when it has used as much as it may. */
+export class Usage {
+  readonly #ports: UsagePorts
+  #budget = NO_BUDGET
+  /** What of `written` is in the stored usage. */
+  #counted = { rows: 0, appends: 0 }
+  #sessionBegan: number | null = null
+
+  constructor(ports: UsagePorts) {
+    this.#ports = ports
+  }
+
+  /** What was used today. */
+  get today(): StoredUsage {
+    const { state, written, now } = this.#ports
+    const day = dayOf(now())
+    const stored = state.get('usage')
+    const before = stored?.day === day ? stored : { day, rows: 0, requests: 0, awakeMs: 0, level: 'within' as const }
+    const { rows, appends } = written()
+    const newAppends = appends - this.#counted.appends
+    return {
+      ...before,
+      rows: before.rows + rows - this.#counted.rows + newAppends,
+      requests: before.requests + newAppends,
+      awakeMs: before.awakeMs + (this.#sessionBegan === null ? 0 : now() - this.#sessionBegan),
+    }
+  }
+
+  /** A session is to begin, with what the tenant may use now. Returns why it must not, or null. */
+  begin(budget: TenantBudget): Paused | null {
+    this.#budget = budget
+    this.check()
+    const { state, now } = this.#ports
+    const paused = state.get('paused')
+    const isOver = paused !== null && now() >= paused.until
+    const isRaised = paused?.why === 'rowsPerDay' && this.#level !== 'refuse'
+    if (isOver || isRaised) state.set('paused', null)
+    return state.get('paused')
+  }
+
+  sessionBegan(): void {
+    this.#sessionBegan = this.#ports.now()
+  }
+
+  sessionEnded(): void {
+    this.flush(1)
+  }
+
+  /** Called while rows are written. Returns whether the session must end. */
+  check(): boolean {
+    const { state, now } = this.#ports
+    const today = this.today
+    const level = this.#level
+    if (today.rows - (state.get('usage')?.rows ?? 0) >= UNSTORED_ROWS || today.day !== state.get('usage')?.day)
+      this.flush()
+    if (level !== today.level) {
+      if (level !== 'within') this.tell('rowsPerDay', level, today.rows)
+      this.#store({ ...this.today, level })
+    }
+    if (level === 'refuse') this.pause({ why: 'rowsPerDay', until: nextDay(now()) })
+    return state.get('paused') !== null
+  }
+
+  /** Stores what is counted. `sessions`: that many have ended. */
+  flush(sessions = 0): void {
+    const { today } = this
+    if (sessions > 0) this.#sessionBegan = null
+    this.#store({ ...today, requests: today.requests + sessions })
+  }
+
+  pause({ why, until }: Pick<Paused, 'why' | 'until'>): void {
+    const { state, now } = this.#ports
+    const before = state.get('paused')
+    if (before?.why === why && before.until === until) return
+    state.set('paused', { why, until, since: before?.since ?? now() })
+  }
+
+  resume(): void {
+    if (this.#ports.state.get('paused') !== null) this.#ports.state.set('paused', null)
+  }
+
+  get paused(): Paused | null {
+    return this.#ports.state.get('paused')
+  }
+
+  /** Throws ROCKPOOL_LIMIT while replication is paused: what is asked for would not come before it goes on. */
+  refusePaused(): void {
+    const { paused } = this
+    if (paused === null) return
+    const retryAfter = Math.max(1, Math.ceil((paused.until - this.#ports.now()) / 1_000))
+    throw new RockpoolError('ROCKPOOL_LIMIT', 'there is no more for today: this tenant has used what it may', {
+      details: { retryAfter },
+    })
+  }
+
+  /** Tells the operator that a limit is near, or reached. */
+  tell(limit: LimitName | 'deployment', level: Exclude<Level, 'within'>, used: number): void {
+    const { tenant, diagnostics } = this.#ports
+    console.error(JSON.stringify({ event: 'limit', tenant, limit, level, used }))
+    diagnostics.add({ code: 'ROCKPOOL_LIMIT', key: limit, reason: TEXTS[limit][level] })
+  }
+
+  status(): { usage: UsageStatus; paused: PausedStatus | null } {
+    const { day, rows, requests, awakeMs } = this.today
+    const { paused } = this
+    return {
+      usage: { day, rows, requests, awakeSeconds: Math.round(awakeMs / 1_000) },
+      paused: paused && {
+        why: paused.why,
+        since: new Date(paused.since).toISOString(),
+        until: new Date(paused.until).toISOString(),
+      },
+    }
+  }
+
+  get #level(): Level {
+    return levelOf(this.today.rows, this.#budget.rowsPerDay)
+  }
+
+  #store(usage: StoredUsage): void {
+    this.#counted = this.#ports.written()
+    if (this.#sessionBegan !== null) this.#sessionBegan = this.#ports.now()
+    this.#ports.state.set('usage', usage)
+  }
+}
+
+const TEXTS: Record<LimitName | 'deployment', Record<Exclude<Level, 'within'>, string>> = {
+  rowsPerDay: {
+    warn: 'the tenant has written as many rows today as is to be told',
+    refuse:
+      'the tenant has written as many rows today as it may: replication is paused until the day is over, or until the limit is raised',
+  },
+  streams: {
+    warn: 'the tenant has as many streams open as is to be told',
+    refuse: 'the tenant has as many streams open as it may: further ones are refused',
+  },
+  deployment: {
+    warn: 'the budget of the deployment for this day is nearly used up',
+    refuse:
+      'the budget of the deployment for this day is nearly used up, and this tenant used most of it lately: replication is paused until the day is over, or until the tenant is resumed',
+  },
+}
+
+/** `YYYY-MM-DD`, in UTC. */
+export const dayOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10)
+const nextDay = (ms: number): number => (Math.floor(ms / DAY_MS) + 1) * DAY_MS
