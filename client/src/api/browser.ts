@@ -9,8 +9,8 @@ import { Database, withTables, type Rockpool } from './rockpool.ts'
 
 export interface BrowserRockpoolOptions<S extends TypedSchema> extends RockpoolOptions<S> {
   /**
-   * The bundled `@rockpool/client/rockpool-worker`: its address, or what makes the worker. Default
-   * `/rockpool-worker.js`.
+   * The bundled `@rockpool/client/rockpool-worker`: its address, or what makes the worker. Default:
+   * `rockpool-worker.js` beside this script, which Vite and webpack put there.
    */
   worker?: string | URL | (() => Worker)
   /** Address of `sqlite3.wasm` of `@sqlite.org/sqlite-wasm`. Default: beside the worker. */
@@ -31,7 +31,7 @@ export function createRockpool<S extends TypedSchema>(options: BrowserRockpoolOp
 
 function open<S extends TypedSchema>(options: BrowserRockpoolOptions<S>): DatabasePort {
   checkPlatform()
-  const { schema, name, user, subject, upload, parameters, wasm, worker = '/rockpool-worker.js' } = options
+  const { schema, name, user, subject, upload, parameters, wasm, worker = workerBeside } = options
   const absolute = (address: string | URL): string => new URL(address, location.href).href
   const url = absolute(options.url)
   const tab = new Tab({
@@ -50,6 +50,9 @@ function open<S extends TypedSchema>(options: BrowserRockpoolOptions<S>): Databa
   })
   return tab.database
 }
+
+/** Bundlers look for these very words, and bundle the file that they name. */
+const workerBeside = (): Worker => new Worker(new URL('./rockpool-worker.js', import.meta.url), { type: 'module' })
 
 function checkPlatform(): void {
   if (typeof Worker === 'undefined' || typeof document === 'undefined')
