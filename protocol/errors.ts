@@ -27,6 +27,7 @@ export type ErrorCode =
   | 'ROCKPOOL_VERIFY' // a comparison of everything that cannot be done
   | 'ROCKPOOL_RATE' // too many requests
   | 'ROCKPOOL_LIMIT' // the tenant has used what it may
+  | 'ROCKPOOL_SPENDING' // the account has reached its spending limit at Cloudflare
   | 'ROCKPOOL_OPERATOR' // the token is not an operator's
   | 'ROCKPOOL_PLAIN_HTTP' // an operator's token would go over http:// to another machine
   | 'ROCKPOOL_NOT_CONFIRMED' // a command would change something, and there is no terminal to ask at
@@ -109,6 +110,7 @@ function statusOf(code: ErrorCode): number {
       return 501
     case 'PSYNC_S2003':
     case 'ROCKPOOL_UNANSWERED':
+    case 'ROCKPOOL_SPENDING':
     case 'ROCKPOOL_BUCKET_FENCED':
     case 'ROCKPOOL_SOURCE_UNREACHABLE':
     case 'ROCKPOOL_SLOT_TAKEN':

@@ -1,4 +1,5 @@
 import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
+import { isSpendingLimit, spendingError } from '../protocol/spending.ts'
 
 /** Errors whose text is about the database: its address, its users, its answers. */
 const OF_DATABASE: ReadonlySet<ErrorCode> = new Set([
@@ -34,6 +35,7 @@ export function publicError(error: unknown): RockpoolError {
   if (error instanceof RockpoolError) return error
   const carried = carriedError(error)
   if (carried) return carried
+  if (isSpendingLimit(error)) return spendingError(error)
   if (passes(error))
     return new RockpoolError('PSYNC_S2003', 'an object is restarting or overloaded; try again', { cause: error })
   console.error('unexpected error', error instanceof Error ? (error.stack ?? error.message) : String(error))

@@ -104,8 +104,14 @@ async function passes(binding: Binding | undefined, key: string): Promise<boolea
 const tooOften = (code: ErrorCode, message: string, retryAfter: number) =>
   new RockpoolError(code, message, { status: 429, details: { retryAfter } })
 
-/** Returns after how many seconds to retry, for an error of this module. */
+/** Returns after how many seconds to retry; null: that is not known. */
 export function retryAfterOf({ status, details }: RockpoolError): number | null {
-  if (status !== 429 || typeof details !== 'object' || details === null || !('retryAfter' in details)) return null
+  if (
+    (status !== 429 && status !== 503) ||
+    typeof details !== 'object' ||
+    details === null ||
+    !('retryAfter' in details)
+  )
+    return null
   return typeof details.retryAfter === 'number' ? details.retryAfter : null
 }

@@ -433,6 +433,34 @@ test('the cron trigger wakes tenants of whom nothing was heard in time, and no o
   expect(touched).toEqual(['REPLICATOR other', 'REPLICATOR other'])
 })
 
+test('at the spending limit of the account nothing is asked that would be rejected as well, and clients come back later', async () => {
+  let asked = 0
+  const rejected = () => (
+    asked++,
+    Promise.reject(new Error("Exceeded the account's spending cap for Durable Objects."))
+  )
+  const spent = { getByName: () => ({ wake: rejected, writeCheckpoint: rejected, overdue: rejected }) }
+  const directory = env.DIRECTORY.getByName('directory')
+  const v = MESSAGE_VERSION
+  const { tenants } = await directory.names({ v })
+  for (const { name } of tenants ?? []) await directory.heard({ v, name, due: 1 })
+  await expect(scheduled(environment({ REPLICATOR: spent as never }))).rejects.toThrow(/spending cap/)
+  // Those that were asked at the same time, and no other.
+  expect(asked).toBeLessThanOrEqual(20)
+  asked = 0
+  const names = () => directory.names({ v })
+  const DIRECTORY = { getByName: () => ({ names, overdue: rejected, record: rejected }) } as never
+  await expect(scheduled(environment({ DIRECTORY, REPLICATOR: spent as never }))).rejects.toThrow(/spending cap/)
+  expect(asked).toBe(1)
+  const token = await tokenAt(bytes(2), 'rockpool:acme')
+  const answer = await ask('/t/acme/write-checkpoint2.json', token, environment({ REPLICATOR: spent as never }))
+  expect([answer.status, answer.error?.code, answer.headers.get('retry-after')]).toEqual([
+    503,
+    'ROCKPOOL_SPENDING',
+    '60',
+  ])
+})
+
 test('two tenants on one project of an identity provider are told apart by a claim, and by nothing else', async () => {
   const shared = { JWT_AUDIENCE: 'authenticated' }
   const make = (name: string, tenantClaim?: string) =>

@@ -407,6 +407,35 @@ describe('a tenant that is due', () => {
     expect(at(0)).toEqual(['c'])
   })
 
+  test('is everyone after a break of the cron trigger: each is woken within 10 minutes, in random order', () => {
+    const { store, make } = directory()
+    const names = Array.from({ length: 400 }, (_, n) => `t${n}`)
+    const MINUTE = 60_000
+    let now = NOW.getTime()
+    for (const name of names) make(name)
+    make('idle')
+    setState(store, { name: 'idle', state: 'suspended', ifMatch: null, by: 'op' }, NOW)
+    for (const name of names) store.heard(name, now + 4 * 60 * MINUTE)
+    const run = (): string[] => {
+      store.cronRan(now)
+      const woken = store.overdue(now, 1_000).map(({ name }) => name)
+      for (const name of woken) store.heard(name, now + 4 * 60 * MINUTE)
+      return woken
+    }
+    for (let minute = 0; minute < 60; minute++, now += MINUTE) expect(run()).toEqual([])
+    now += 30 * MINUTE
+    const runs = Array.from({ length: 10 }, () => {
+      const woken = run()
+      now += MINUTE
+      return woken
+    })
+    expect(runs.flat().sort()).toEqual([...names].sort())
+    expect(runs.flat()).not.toEqual([...names].sort())
+    // Not all of them in the same minute.
+    expect(Math.max(...runs.map((woken) => woken.length))).toBeLessThan(150)
+    for (let minute = 0; minute < 60; minute++, now += MINUTE) expect(run()).toEqual([])
+  })
+
   test('was, with all others, before there was a list of them', () => {
     const { db, make } = directory()
     make('a')

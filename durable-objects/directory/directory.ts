@@ -36,6 +36,8 @@ const state = z.enum(['active', 'suspended', 'deleting'])
 const MAX_AUDIT_PAGE = 1_000
 /** Tenants that one question of the cron trigger names. */
 const MAX_OVERDUE = 1_000
+/** Runs of the cron trigger in which all tenants are woken after a break; there is one more a minute later. */
+const BREAK_RUNS = 6
 /** Jobs that one alarm continues. */
 const JOBS_AT_ONCE = 10
 /** How long one step may take: it waits for relays, for buckets or for the database. */
@@ -105,7 +107,10 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
 
   async overdue(request: Versioned & { limit: number }): Promise<OverdueTenant[]> {
     checkVersion(request)
-    return this.#store.overdue(Date.now(), Math.min(request.limit, MAX_OVERDUE))
+    const now = Date.now()
+    // After a break all tenants are due within minutes.
+    const most = this.#store.cronRan(now) ? Math.ceil(this.#store.named.size / BREAK_RUNS) : 0
+    return this.#store.overdue(now, Math.max(Math.min(request.limit, MAX_OVERDUE), most))
   }
 
   async job(request: Versioned & { name: string }): Promise<TenantJob | null> {

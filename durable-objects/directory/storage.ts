@@ -35,6 +35,12 @@ export const MIGRATIONS: readonly Step[] = [
   `,
 ]
 
+/** How often it is stored that the cron trigger runs, and after how long without it all tenants are woken: ms. */
+const CRON_NOTED_MS = 5 * 60_000
+export const BREAK_MS = 10 * 60_000
+/** Within this time, so that within 10 minutes each has been woken by a run of the trigger. */
+export const BREAK_SPREAD_MS = 8 * 60_000
+
 /** Entries of the audit that are kept; older ones are forgotten. */
 export const MAX_AUDIT = 100_000
 
@@ -61,7 +67,10 @@ const identityShape = z.object({
 const namedShape = z.object({ name: z.string(), version: z.number(), state: z.string(), hosts: z.array(z.string()) })
 const entryShape = z.object({ at: z.string(), by: z.string(), action: z.string(), tenant: z.string() })
 
-/** The tables of the Directory. Everything is synchronous; what decides is in `directory/decisions.ts`. */
+/**
+ * The tables of the Directory. Everything is synchronous; what decides is in `directory/decisions.ts`. The file is long
+ * because it has every statement of the Directory.
+ */
 export class DirectoryStore {
   readonly #db: Database
   readonly #salt: string
@@ -130,6 +139,23 @@ export class DirectoryStore {
   /** When an active tenant is to be heard of next. Of others nothing is expected. */
   heard(tenant: string, due: number): void {
     this.#db.run('UPDATE due SET at = ? WHERE tenant = ?', Math.ceil(due), tenant)
+  }
+
+  /**
+   * Called by each run of the cron trigger. When there was none for a long time, objects may have lost their alarms
+   * meanwhile without a word: then all tenants become due, each at a random time within `BREAK_SPREAD_MS`. Returns
+   * whether that was within this time. It costs one row in five minutes.
+   */
+  cronRan(now: number): boolean {
+    const before = Number(this.#stateOf('cron') ?? 0)
+    const since = Number(this.#stateOf('break') ?? 0)
+    if (before === 0 || now - before >= CRON_NOTED_MS) this.#setState('cron', String(now))
+    if (before > 0 && now - before >= BREAK_MS) {
+      this.#setState('break', String(now))
+      this.#db.run('UPDATE due SET at = MIN(at, ? + abs(random()) % ?)', now, BREAK_SPREAD_MS)
+      return true
+    }
+    return since > 0 && now - since < 2 * BREAK_SPREAD_MS
   }
 
   /** Returns tenants that were due at a time, in ms since 1970, the longest overdue first. */

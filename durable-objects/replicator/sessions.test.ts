@@ -24,6 +24,8 @@ class World extends MemoryLoad {
   /** The days that have passed since the test began. */
   days = 0
   looks: number[] = []
+  /** The account has reached its spending limit. */
+  isSpent = false
   sessions!: Sessions
 
   constructor() {
@@ -51,7 +53,10 @@ class World extends MemoryLoad {
       current: this.current,
       storage: {
         getAlarm: async () => this.alarm,
-        setAlarm: async (at) => void (this.alarm = at),
+        setAlarm: async (at) => {
+          if (this.isSpent) throw new Error("Exceeded the account's spending cap for Durable Objects.")
+          this.alarm = at
+        },
         deleteAlarm: async () => void (this.alarm = null),
         sync: async () => {},
       },
@@ -227,4 +232,19 @@ test('it goes on at once when it may write more', async () => {
   expect(world.alarm).toBeLessThanOrEqual(Date.now())
   await world.sessions.alarm()
   expect([world.sessions.count, world.usage.paused]).toEqual([1, null])
+})
+
+test('an alarm that could not set the next one is made good by the cron trigger, after the spending limit is lifted', async () => {
+  const world = new World()
+  // The runtime takes an alarm away before it calls.
+  world.alarm = null
+  world.isSpent = true
+  await expect(world.sessions.alarm()).rejects.toThrow(/spending cap/)
+  await expect(world.sessions.wake()).rejects.toThrow(/spending cap/)
+  expect([world.alarm, world.sessions.count]).toEqual([null, 0])
+  world.isSpent = false
+  await world.sessions.wake()
+  expect(world.alarm).toBeLessThanOrEqual(Date.now())
+  await world.sessions.alarm()
+  expect(world.sessions.count).toBe(1)
 })

@@ -1,4 +1,5 @@
 import { RockpoolError } from '../../protocol/errors.ts'
+import { SPENDING_RETRY_MS } from '../../protocol/spending.ts'
 import type { SourceKind } from '../../sources/source.ts'
 import type { OwnTenant } from '../../tenants/of-object.ts'
 import type { ReplicationSettings } from '../../tenants/replication.ts'
@@ -321,7 +322,7 @@ export class Sessions {
     if (code === 'ROCKPOOL_SOURCE_CHANGED') resync(parts, message)
     const failures = (state.get('failing')?.failures ?? 0) + 1
     state.set('failing', { failures, code, message, settings: version })
-    return retryWaitMs(failures)
+    return Math.max(code === 'ROCKPOOL_SPENDING' ? SPENDING_RETRY_MS : 0, retryWaitMs(failures))
   }
 
   /** `isFaulty`: by an error of ours, which may come from the change that is next. */

@@ -88,3 +88,9 @@ test('CALL_SECONDS is the deadline; what is not valid counts as missing', () => 
   expect(callDeadline({ CALL_SECONDS: 'soon' })).toBe(30_000)
   expect(callDeadline({ CALL_SECONDS: 0 })).toBe(30_000)
 })
+
+test('nothing that the spending limit of the account has rejected is tried again within a minute', () => {
+  const spent = new Error("Exceeded the account's spending cap for Durable Objects.")
+  for (const random of [0, 0.5, 0.999])
+    expect(waitMs({ firstMs: 50, maxMs: 5_000 }, 1, spent, () => random)).toBeGreaterThanOrEqual(60_000)
+})

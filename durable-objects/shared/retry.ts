@@ -1,4 +1,5 @@
 import { sleep } from '../../protocol/sleep.ts'
+import { isSpendingLimit, SPENDING_RETRY_MS } from '../../protocol/spending.ts'
 
 // Calls between objects, and from Workers to objects. A callee may die without an answer, hang in a call of its own, or
 // wait for slow storage. The platform does not end such calls (workerd 2026-10-23), so each attempt has a deadline
@@ -130,5 +131,5 @@ export function waitMs(
   const overloaded = error instanceof Error && 'overloaded' in error && error.overloaded === true
   const wait =
     Math.min(firstMs * 2 ** Math.min(attempts - 1, MAX_DOUBLINGS), maxMs) * (overloaded ? OVERLOADED_FACTOR : 1)
-  return wait * (0.5 + random())
+  return (isSpendingLimit(error) ? 2 * Math.max(wait, SPENDING_RETRY_MS) : wait) * (0.5 + random())
 }

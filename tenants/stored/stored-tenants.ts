@@ -1,4 +1,5 @@
 import { RockpoolError } from '../../protocol/errors.ts'
+import { isSpendingLimit } from '../../protocol/spending.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { DirectoryRpc, NamedTenant, NamesAnswer } from '../../protocol/messages/directory.ts'
 import type { SettingBindings } from '../bindings.ts'
@@ -110,6 +111,8 @@ export class StoredTenants implements TenantDirectory {
       const { root } = this.#deployment
       return (await this.#scripts(root)) === null ? overdue : [{ name: root, due: null }, ...overdue]
     } catch (error) {
+      // Their objects would be refused as well.
+      if (isSpendingLimit(error)) throw error
       console.warn('the Directory does not answer: all tenants are woken', error)
       const names: { name: string; due: null; order: number }[] = []
       for await (const name of this.names()) names.push({ name, due: null, order: Math.random() })

@@ -1,10 +1,14 @@
 import type { Environment } from '../../durable-objects/environment.ts'
+import { isSpendingLimit } from '../../protocol/spending.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { TenantDirectory } from '../../tenants/directory.ts'
 import { directoryOf, storedTenants } from '../../tenants/of-environment.ts'
 import { askReplicator } from '../replicator.ts'
 
-/** Tenants that one minute wakes, and how many of them at a time. The others are still overdue a minute later. */
+/**
+ * Tenants that one minute wakes, and how many of them at a time; more only after a break, see `Directory.overdue`. The
+ * others are still overdue a minute later.
+ */
 const MAX_WOKEN = 1_000
 const AT_ONCE = 20
 /** A tenant that is overdue for longer than this is logged as an error. */
@@ -20,7 +24,8 @@ export async function scheduled(env: Environment): Promise<void> {
   const directory = directoryOf(env)
   const names = await namesToWake(env, directory)
   const failures: unknown[] = []
-  for (let i = 0; i < names.length; i += AT_ONCE) {
+  // At the spending limit of the account all others would be refused as well.
+  for (let i = 0; i < names.length && !failures.some(isSpendingLimit); i += AT_ONCE) {
     const settled = await Promise.allSettled(names.slice(i, i + AT_ONCE).map((name) => woken(env, directory, name)))
     failures.push(...settled.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : [])))
   }
