@@ -36,11 +36,11 @@ async function visit(): Promise<Page> {
   return page
 }
 
-type Options = { user?: string; connect?: boolean; name?: string }
+type Options = { user?: string | undefined; connect?: boolean; name?: string; worker?: string; wasm?: string }
 
 async function open(options: Options = {}): Promise<Page> {
   const page = await visit()
-  await page.evaluate((given) => window.rockpool.open(given), options)
+  await page.evaluate((given) => window.rockpool.open(given as object), options)
   return page
 }
 
@@ -125,6 +125,61 @@ test('users of one browser have databases of their own, and a token of another u
   await b.close()
   const again = await open({ user: 'bob', connect: false })
   expect(await ids(again)).toEqual(['of bob'])
+})
+
+test('without the option user the database belongs to the first token, and a tab of another user is shown nothing', async () => {
+  const a = await open({ user: undefined })
+  await insert(a, 'of alice')
+  await until('a connection', async () => service.sockets.length > 0, 10)
+  site.token = unsigned('bob')
+  const b = await open({ user: undefined })
+  expect(await status(b)).toMatchObject({ state: 'needs-auth', error: { code: 'other_user' } })
+  expect(await b.evaluate(() => window.rockpool.attempt(() => window.rockpool.all('SELECT 1')))).toBe('other_user')
+  expect(await insert(b, 'of bob')).toBe('other_user')
+  expect(await ids(a)).toEqual(['of alice'])
+})
+
+test('a tab that closes its database lets another one own it, and may open it again', async () => {
+  const [a, b] = [await open(), await open()]
+  await insert(a, '1')
+  await a.evaluate(() => window.rockpool.db.close())
+  expect((await status(a)).state).toBe('closed')
+  expect(await insert(b, '2')).toBe('ok')
+  await a.evaluate(() => window.rockpool.open())
+  expect(await ids(a)).toEqual(['1', '2'])
+  // For the same user everything stays.
+  await a.evaluate(() => window.rockpool.db.signOut({ keepRows: true }))
+  await until('the end', async () => (await status(b)).state === 'closed', 10)
+  await b.evaluate(() => window.rockpool.open())
+  expect(await ids(b)).toEqual(['1', '2'])
+})
+
+test('a worker or a SQLite that is not there is said to be, and whoever asks later tries again', async () => {
+  const page = await visit()
+  const ready = (options: Options) =>
+    page.evaluate((given) => window.rockpool.attempt(() => window.rockpool.open(given as object)), options)
+  expect(await ready({ worker: '/nothing.js' })).toBe('worker')
+  expect(await ready({ wasm: '/nothing.wasm' })).toBe('wasm')
+  expect(await ready({})).toBe('ok')
+  expect(await insert(page, 'works')).toBe('ok')
+})
+
+test('an owner that works for long says so to the other tabs in the middle of it', async () => {
+  const [a, b] = [await open({ connect: false }), await open({ connect: false })]
+  await insert(a, '1')
+  await b.evaluate(async () => {
+    const { held } = await navigator.locks.query()
+    const name = held?.find((lock) => lock.name?.endsWith('/owner'))?.name?.replace(/owner$/, 'all') ?? ''
+    const heard: unknown[] = []
+    Object.assign(window, { heard })
+    new BroadcastChannel(name).addEventListener('message', ({ data }) => heard.push(data))
+  })
+  const count =
+    'WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 6000000) SELECT count(*) AS c FROM n'
+  const [, rows] = await Promise.all([a.evaluate((text) => window.rockpool.all(text), count), ids(b)])
+  expect(rows).toEqual(['1'])
+  const heard = await b.evaluate(() => (window as unknown as { heard: object[] }).heard)
+  expect(heard.filter((message) => 'busy' in message).length).toBeGreaterThan(0)
 })
 
 test('a sign-out in one tab closes all, deletes the file, and nothing unsent unasked', async () => {

@@ -7,7 +7,9 @@ import { boolean, defineSchema, table, text } from '../../client/src/schema.ts'
 // Runs in the browser: a page of an application with `createRockpool`, which a test calls.
 
 const schema = defineSchema({ notes: table({ body: text().nullable(), done: boolean().default(false) }) })
-type Options = Partial<BrowserRockpoolOptions<typeof schema>>
+type Options = {
+  [K in keyof BrowserRockpoolOptions<typeof schema>]?: BrowserRockpoolOptions<typeof schema>[K] | undefined
+}
 
 export interface RockpoolPage {
   db: Rockpool<typeof schema>
@@ -41,7 +43,7 @@ window.rockpool = {
   held: false,
   events: [],
   async open(options = {}) {
-    this.db = createRockpool({
+    const all = {
       schema,
       name: 'notes',
       url: location.origin,
@@ -54,7 +56,10 @@ window.rockpool = {
         return response.text()
       },
       ...options,
-    })
+    }
+    // An option that is undefined is none.
+    for (const [key, value] of Object.entries(all)) if (value === undefined) Reflect.deleteProperty(all, key)
+    this.db = createRockpool(all as BrowserRockpoolOptions<typeof schema>)
     this.db.on('recovered', (value) => void this.events.push(`recovered ${JSON.stringify(value)}`))
     await this.db.ready
   },

@@ -35,6 +35,8 @@ const KINDS: Record<Request['do'], Kind> = {
 }
 
 interface Pending {
+  /** Another one each time that it is sent: what an attempt before is answered does not count. */
+  n: number
   request: Request
   done(result: unknown): void
   failed(error: Error): void
@@ -63,6 +65,8 @@ export interface CallsOptions {
 export class Calls {
   readonly #with: CallsOptions
   readonly #pending = new Map<number, Pending>()
+  /** Attempts to begin a transaction that nobody waits for any more: what one of them has begun is rolled back. */
+  readonly #abandoned = new Set<number>()
   #last = 0
   #owner: string | null = null
   #busy = -Infinity
@@ -88,6 +92,7 @@ export class Calls {
     const n = ++this.#last
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
     const pending: Pending = {
+      n,
       request,
       done: resolve,
       failed: reject,
@@ -96,10 +101,10 @@ export class Calls {
       cancelled: null,
     }
     this.#pending.set(n, pending)
-    const stop = (): void => this.#cancel(n, pending, signal?.reason instanceof Error ? signal.reason : aborted())
+    const stop = (): void => this.#cancel(pending, signal?.reason instanceof Error ? signal.reason : aborted())
     if (signal?.aborted) stop()
     else {
-      this.#send(n, pending)
+      this.#send(pending)
       signal?.addEventListener('abort', stop)
     }
     return (promise as Promise<T>).finally(() => signal?.removeEventListener('abort', stop))
@@ -108,6 +113,8 @@ export class Calls {
   answer(n: number, answer: { result: unknown } | { problem: SyncProblem }): void {
     const pending = this.#pending.get(n)
     this.#pending.delete(n)
+    if (this.#abandoned.delete(n) && 'result' in answer && typeof answer.result === 'string')
+      this.call({ do: 'rollback', tx: answer.result }).catch(() => {})
     if (!pending) return
     if ('result' in answer) return pending.done(answer.result)
     const error = new ProblemError(answer.problem.code, answer.problem.message)
@@ -128,8 +135,12 @@ export class Calls {
       else if (posted && (request.do === 'commit' || (request.do === 'batch' && cancelled))) this.#ask(n, request.write)
       else if (cancelled) this.#end(n, (each) => each.failed(cancelled.reason))
       else {
+        this.#abandon(pending)
         pending.since = now
-        this.#send(n, pending)
+        this.#pending.delete(n)
+        pending.n = ++this.#last
+        this.#pending.set(pending.n, pending)
+        this.#send(pending)
       }
     }
   }
@@ -155,7 +166,7 @@ export class Calls {
           this.#end(n, (each) => each.failed(fateless(pending.request, pending.cancelled?.reason)))
       } else if (now - Math.max(pending.since, this.#busy) >= DEADLINE_MS) {
         const late = `nobody answered within ${DEADLINE_MS / 1_000} seconds`
-        this.#cancel(n, pending, kind === 'write' ? notStored(late) : new ProblemError('timeout', late))
+        this.#cancel(pending, kind === 'write' ? notStored(late) : new ProblemError('timeout', late))
       }
     }
   }
@@ -164,15 +175,16 @@ export class Calls {
     for (const n of [...this.#pending.keys()]) this.#end(n, (each) => each.failed(closed(why)))
   }
 
-  #send(n: number, pending: Pending): void {
+  #send(pending: Pending): void {
     if (this.#owner === null) return
     pending.posted = true
-    this.#with.post({ tab: this.#with.tab, owner: this.#owner, call: n, request: pending.request })
+    this.#with.post({ tab: this.#with.tab, owner: this.#owner, call: pending.n, request: pending.request })
   }
 
   /** A write that may have been stored ends only when somebody knows. */
-  #cancel(n: number, pending: Pending, reason: Error): void {
-    if (pending.cancelled) return
+  #cancel(pending: Pending, reason: Error): void {
+    const { n } = pending
+    if (pending.cancelled || this.#pending.get(n) !== pending) return
     pending.cancelled = { at: this.#with.now(), reason }
     if (pending.posted && this.#owner !== null) this.#with.post({ tab: this.#with.tab, owner: this.#owner, cancel: n })
     if (!pending.posted || KINDS[pending.request.do] !== 'write') this.#end(n, (each) => each.failed(reason))
@@ -193,7 +205,13 @@ export class Calls {
   #end(n: number, how: (pending: Pending) => void): void {
     const pending = this.#pending.get(n)
     this.#pending.delete(n)
-    if (pending) how(pending)
+    if (!pending) return
+    this.#abandon(pending)
+    how(pending)
+  }
+
+  #abandon({ n, request, posted }: Pending): void {
+    if (request.do === 'begin' && posted) this.#abandoned.add(n)
   }
 }
 

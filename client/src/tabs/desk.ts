@@ -61,6 +61,8 @@ export class Desk {
   readonly #writes = new Map<string, OpenWrite>()
   /** Calls that may still be taken back, by tab and number. */
   readonly #running = new Map<string, AbortController>()
+  /** Tabs that have gone, and have not come back. */
+  readonly #gone = new Set<string>()
   #lastWrite = 0
   #flushing = false
   #ended = false
@@ -78,11 +80,14 @@ export class Desk {
   receive(message: ToOwner): void {
     const { tab: name } = message
     if ('hello' in message) {
+      this.#gone.delete(name)
       const tab = this.#tab(name)
       tab.user = message.user
       if (message.hello === PROTOCOL) this.#welcome(name, tab)
       else this.#post(name, { refused: otherVersion })
     } else if (message.owner !== this.#with.owner) return
+    // Said before it went: it says all of it again when it comes back.
+    else if (this.#gone.has(name)) this.#post(name, { stranger: true })
     else if ('wish' in message) this.#grant(name, message.wish)
     else if ('cancel' in message) this.#running.get(`${name} ${message.cancel}`)?.abort(notStored())
     else void this.#answer(name, message.call, message.request)
@@ -92,10 +97,13 @@ export class Desk {
   gone(name: string): void {
     const tab = this.#tabs.get(name)
     this.#tabs.delete(name)
+    this.#gone.add(name)
     for (const end of tab?.lives.values() ?? []) end()
     for (const stream of tab?.streams.values() ?? []) void stream.then((each) => each.close()).catch(() => {})
     for (const write of this.#writes.values()) if (write.tab === name) write.over.reject(gone())
     for (const [call, controller] of this.#running) if (call.startsWith(`${name} `)) controller.abort(gone())
+    // It may have come back before we heard that it went.
+    this.#post(name, { stranger: true })
   }
 
   /** Nobody hears of it any more. */

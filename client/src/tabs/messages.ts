@@ -83,6 +83,8 @@ export type ToTab = { owner: string } &
     | { news: News }
     | { event: AppEvent; value: unknown }
     | { pong: true }
+    /** The owner took the tab for gone. */
+    | { stranger: true }
   )
 
 /** Owner → all tabs; from a worker that is about to own the file, `blocked`. */

@@ -227,7 +227,10 @@ export class RemoteDatabase implements DatabasePort {
     // Of one that is not ours any more.
     if (message.owner !== this.#calls.owner) return
     this.#hear()
-    if ('news' in message) this.#told(message.news)
+    if ('stranger' in message) {
+      this.#calls.lost()
+      this.hello()
+    } else if ('news' in message) this.#told(message.news)
     else if ('patches' in message) this.#patch(message.patches)
     else if ('event' in message) this.#listeners.emit(message.event, message.value as never)
     else if ('call' in message) this.#calls.answer(message.call, message)

@@ -8,6 +8,8 @@ import { ProblemError } from '../core/problem.ts'
 import { CANCEL_MS, DEADLINE_MS } from './calls.ts'
 import { settled, Tabs } from './test-tabs.ts'
 
+// The file is long because one setting, tabs and an owner over one file, serves all of its tests.
+
 /** `ROCKPOOL_TAB_SCHEDULES=5000` runs for long. */
 const SCHEDULES = Number(process.env.ROCKPOOL_TAB_SCHEDULES ?? 120)
 const SEED = Number(process.env.ROCKPOOL_TAB_SEED ?? 1)
@@ -92,14 +94,22 @@ test(`in ${SCHEDULES} schedules whatever a tab is told of a write is true, and e
         tabs.kill()
         if (random.chance(0.5)) write()
         tabs.own()
-      } else if (what < 0.27) {
+      } else if (what < 0.31) {
+        const tab = random.pick(tabs.tabs)
+        if (tab.isGone) continue
+        if (tab.isAway) tabs.resume(tab)
+        else tabs.suspend(tab)
+      } else if (what < 0.33) {
         const at = random.int(tabs.tabs.length)
         const tab = tabs.tabs[at]
         if (tab && !tab.isGone && tabs.tabs.filter(({ isGone }) => !isGone).length > 1) tabs.leave(tab)
       } else await tabs.step()
     }
+    for (const tab of tabs.tabs) if (tab.isAway) tabs.resume(tab)
     await drained(tabs)
-    await settled()
+    // A transaction that a tab has begun while it went is rolled back when it has paused for too long.
+    await tabs.owner?.db.query('SELECT 1')
+    await drained(tabs)
     const gone = new Set(tabs.tabs.filter(({ isGone }) => isGone))
     for (const [at, listener] of rows.entries()) {
       const tab = tabs.tabs[at]
@@ -153,6 +163,26 @@ test('a repeat to the next owner is answered as the first was, and runs once', a
   expect((await update).value).toEqual([1])
   const rows = await answered(tabs, remote.query('SELECT body FROM notes'))
   expect(rows.rows).toEqual([['xy']])
+})
+
+test('a tab that comes back to the same owner hears nothing of what it was told while it was away', async () => {
+  const tabs = await begun(2)
+  const [a, b] = tabs.tabs
+  if (!a || !b) return expect.unreachable()
+  const go = Promise.withResolvers<void>()
+  const slow = b.remote.write(() => go.promise)
+  await drained(tabs)
+  const writing = a.remote.batch([{ sql: INSERT, params: ['a', 'x'] }])
+  // It waits for its turn, and its tab goes and comes back.
+  await drained(tabs)
+  tabs.suspend(a)
+  tabs.resume(a)
+  await drained(tabs)
+  go.resolve()
+  await answered(tabs, slow)
+  expect((await answered(tabs, writing)).value).toEqual([1])
+  const { rows } = await answered(tabs, b.remote.query('SELECT id FROM notes'))
+  expect(rows).toEqual([['a']])
 })
 
 test('a transaction is its tab’s: another tab, and one of an owner before, get nothing into it', async () => {

@@ -15,6 +15,8 @@ interface Tab {
   inbox: ToTab[]
   /** It has said how it goes: nobody answers him any more. */
   isGone: boolean
+  /** Nobody reaches it, as a page that is frozen. */
+  isAway: boolean
 }
 
 interface Owner {
@@ -45,14 +47,14 @@ export class Tabs {
       tab: name,
       user: null,
       post: (message) => {
-        if (!tab.isGone) this.owner?.inbox.push(structuredClone(message))
+        if (!tab.isGone && !tab.isAway) this.owner?.inbox.push(structuredClone(message))
       },
       now: () => this.now,
       leave: async () => {},
       closed: () => {},
       isVisible: () => true,
     })
-    const tab: Tab = { name, remote, inbox: [], isGone: false }
+    const tab: Tab = { name, remote, inbox: [], isGone: false, isAway: false }
     this.tabs.push(tab)
     remote.hello()
     return tab
@@ -77,7 +79,8 @@ export class Tabs {
       db,
       owner: id,
       post: (to, message) => {
-        if (!owner.ended) this.tabs.find(({ name }) => name === to)?.inbox.push(structuredClone(message))
+        if (!owner.ended)
+          this.tabs.find(({ name, isAway }) => name === to && !isAway)?.inbox.push(structuredClone(message))
       },
       watch: (name) => {
         // Its lock is free.
@@ -88,7 +91,7 @@ export class Tabs {
     })
     const owner: Owner = { id, db, file, desk, inbox: [], ended: false }
     this.owner = owner
-    for (const { remote, isGone } of this.tabs) if (!isGone) remote.receiveAll({ announce: id })
+    for (const { remote, isGone, isAway } of this.tabs) if (!isGone && !isAway) remote.receiveAll({ announce: id })
   }
 
   /** In the middle of whatever it does: an open transaction is not in the file. */
@@ -105,6 +108,19 @@ export class Tabs {
     tab.inbox.length = 0
     // What it has sent may arrive, and what it waits for does not.
     this.owner?.desk.gone(tab.name)
+  }
+
+  /** What it has sent may arrive, and it comes back as the same. */
+  suspend(tab: Tab): void {
+    tab.isAway = true
+    tab.inbox.length = 0
+    tab.remote.lost()
+    this.owner?.desk.gone(tab.name)
+  }
+
+  resume(tab: Tab): void {
+    tab.isAway = false
+    tab.remote.hello()
   }
 
   /** Delivers one message; false: there is none. */
