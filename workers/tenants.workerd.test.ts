@@ -14,6 +14,8 @@ import { errorShape } from './routes/tenants/shapes.ts'
 const bytes = (n: number) => Buffer.alloc(32, n)
 const TENANT_KEYS = `one:${bytes(1).toString('base64url')}`
 const OPERATORS = bytes(9)
+/** Once it was 100,000 (2026-11-30). */
+const UNKNOWN_NAMES = 2_000
 let touched: string[] = []
 
 const watched = <T extends object>(binding: string, namespace: T): T =>
@@ -459,6 +461,35 @@ test('at the spending limit of the account nothing is asked that would be reject
     'ROCKPOOL_SPENDING',
     '60',
   ])
+})
+
+test('requests for names that do not exist call no object, but for the list of names once in 30 seconds', async () => {
+  let calls = 0
+  const DIRECTORY = new Proxy(env.DIRECTORY, {
+    get: (target, key) => {
+      const value: unknown = Reflect.get(target, key)
+      if (key !== 'getByName') return value
+      return (name: string) => (calls++, target.getByName(name))
+    },
+  })
+  const bindings = environment({ DIRECTORY })
+  const token = await tokenAt(bytes(2), 'rockpool:acme')
+  const began = Date.now()
+  for (let n = 0; n < UNKNOWN_NAMES; n++) expect((await ask(`/t/nobody-${n}/status`, token, bindings)).status).toBe(404)
+  expect(touched).toEqual([])
+  expect(calls).toBeLessThanOrEqual(1 + Math.ceil((Date.now() - began) / 30_000))
+}, 300_000)
+
+test('limits of a tenant are stored and shown, one by one', async () => {
+  const limits = async () => (await admin('GET', 'tenants/acme')).data
+  const change = async (given: object) => {
+    const { version } = (await limits()) ?? {}
+    return admin('PATCH', 'tenants/acme', { limits: given }, { 'if-match': `"${String(version)}"` })
+  }
+  expect((await change({ streams: { warn: 80, refuse: 100 }, rowsPerDay: { refuse: 5_000 } })).status).toBe(200)
+  expect((await change({ streams: null })).data?.limits).toEqual({ rowsPerDay: { warn: null, refuse: 5_000 } })
+  expect((await change({ rowsPerDay: { warn: 2, refuse: 1 } })).status).toBe(400)
+  expect((await change({ rowsPerDay: null })).data?.limits).toEqual({})
 })
 
 test('two tenants on one project of an identity provider are told apart by a claim, and by nothing else', async () => {
