@@ -36,7 +36,7 @@ export const OPTIONS = {
   watch: { type: 'boolean' },
   repair: { type: 'boolean' },
   cancel: { type: 'boolean' },
-  out: { type: 'string', value: 'FOLDER' },
+  out: { type: 'string', value: 'PATH' },
   'as-deployed': { type: 'boolean' },
   tenant: { type: 'string', value: 'NAME', env: 'ROCKPOOL_TENANT' },
   setting: { type: 'string', value: 'NAME=VALUE', multiple: true },
@@ -151,6 +151,18 @@ export const COMMANDS = {
     options: { 'database-url': 'for the check of a file with errors', data: SECRET.data, json: 'the plan itself' },
     environment: ['MAX_DISJUNCTS and MAX_BUCKETS_PER_STREAM are taken from the environment.', SHOWN],
     example: 'rockpool explain sync-config.yaml',
+  },
+  types: {
+    argument: 'FILE',
+    does: "writes the client's schema, with the types of rows, from a sync config and the database",
+    options: {
+      'database-url': 'the database; otherwise that of a rockpool dev that runs in this folder',
+      data: SECRET.data,
+      out: 'this file in place of the terminal',
+    },
+    environment: ['DATABASE_URL and DATABASE_CA are taken from the environment, then from [vars] of wrangler.toml.'],
+    more: ['Exit code 0: it was written; 1: the sync config has errors; 2: the call is wrong.'],
+    example: 'rockpool types sync-config.yaml --out src/schema.ts',
   },
   deploy: {
     argument: 'FILE',

@@ -10,6 +10,7 @@ import { helpOf, overview } from './help.ts'
 import { devOptions, sqlOptions, tokenOptions } from './options.ts'
 import { status } from './status.ts'
 import { tenants } from './tenants.ts'
+import { types } from './types.ts'
 import { verify } from './verify.ts'
 
 const terminal = { out: () => {}, interactive: false, colour: false }
@@ -23,6 +24,7 @@ const BEGINNINGS: Record<CommandName, (args: string[]) => unknown> = {
   sql: sqlOptions,
   check: (args) => check(args, false),
   explain: (args) => explain(args, false),
+  types: (args) => types(args, false),
   deploy: (args) => deploy(['file.yaml', ...args, ...nowhere], terminal),
   deploys: (args) => deploys([...args, ...nowhere], terminal),
   rollback: (args) => rollback([...args, ...nowhere], terminal),

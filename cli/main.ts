@@ -61,6 +61,13 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       process.exitCode = ok ? 0 : 1
       return
     }
+    case 'types': {
+      const { types } = await import('./types.ts')
+      const { output, ok } = await types(args, process.stdout.isTTY === true && !process.env.NO_COLOR)
+      console.log(output)
+      process.exitCode = ok ? 0 : 1
+      return
+    }
     case 'verify': {
       const { verify } = await import('./verify.ts')
       process.exitCode = await verify(args, terminal())

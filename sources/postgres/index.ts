@@ -24,3 +24,4 @@ export { dropSlot, measureSlot, slotProblem, type SlotHolder, type SlotMeasure }
 export { emitMarker, markerProblem } from './stream/marker.ts'
 export { TableDecoder } from './values/values.ts'
 export { estimateRows, readSchema, unfollowable, type Unfollowable } from './catalog/deploy-check.ts'
+export { readTypedTables, type DeviceKind, type TypedTable } from './catalog/typed-columns.ts'
