@@ -69,8 +69,8 @@ export default defineConfig({
           name: 'workerd',
           include: ['**/*.workerd.test.ts'],
           exclude: never,
-          // The SQL parser and the library under it must be one instance each, as in the deployed bundle. itty-durable is
-          // shipped as modules that only a bundler finds (2.4.1).
+          // The SQL parser and the library under it must be one instance each, as in the deployed bundle. itty-durable
+          // is shipped as modules that only a bundler finds (2.4.1).
           deps: { optimizer: { ssr: { enabled: true, include: ['pgsql-ast-parser', 'nearley', 'itty-durable'] } } },
           maxWorkers: 1,
           sequence: { groupOrder: 1 },

@@ -210,7 +210,7 @@ function jobText({ phase, removed, left, error }: TenantJob): string {
 }
 
 function shown({ say }: Call, tenant: Tenant): { tenant: Tenant } {
-  const { name, state, version, settings, secrets, hosts, tenantClaim, limits = {}, place, job } = tenant
+  const { name, state, version, settings, secrets, hosts, tenantClaim, limits = {}, place, former = [], job } = tenant
   say(`${name}: ${state}, version ${version}`)
   for (const [setting, value] of Object.entries(settings))
     say(`  ${setting.padEnd(20)} ${printable(value.split('\n')[0] ?? '')}`)
@@ -221,6 +221,8 @@ function shown({ say }: Call, tenant: Tenant): { tenant: Tenant } {
     say(`  ${limit.padEnd(20)} told at ${warn ?? 'none'}, refused at ${refuse ?? 'none'}`)
   if (place)
     say(`  ${'place'.padEnd(20)} ${place.location ?? 'anywhere'}, jurisdiction ${place.jurisdiction ?? 'none'}`)
+  for (const { database, slot } of former)
+    say(`  ${'left behind'.padEnd(20)} the slot ${slot} in ${printable(database)}: it is tried again`)
   if (job) say(`  ${job.state}: ${jobText(job)}`)
   return { tenant }
 }

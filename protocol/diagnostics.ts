@@ -17,6 +17,7 @@ export type DiagnosticCode =
   | 'ROCKPOOL_STANDBY_AWAITED' // Postgres sends nothing until a standby has confirmed it
   | 'ROCKPOOL_WAL_KEPT' // the slot keeps much WAL
   | 'ROCKPOOL_WAL_DROPPED' // the slot kept more WAL than allowed and was dropped
+  | 'ROCKPOOL_FORMER_SOURCE' // a slot is left in a database that the tenant had before
   | 'ROCKPOOL_BUCKET_FAILING' // a bucket does not accept its ops
   | 'ROCKPOOL_BUCKET_FENCED' // a bucket has accepted no ops for too long, and commits continue without it
   | 'ROCKPOOL_RELAY_SOCKET' // the socket to a relay cannot be opened

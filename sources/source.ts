@@ -121,6 +121,8 @@ export interface SourceConnection {
   health(before: HealthState | null, call: Call): Promise<SourceHealth | null>
   /** Deletes what the source keeps for us. The next `prepare` finds it missing. */
   forget(call: Call): Promise<void>
+  /** Returns which database this is: equal values are the same one, whatever its address. */
+  identify(call: Call): Promise<OpaqueState>
   /** Everything that Rockpool made in the source goes, for good. What its owner made stays. */
   leave(call: Call): Promise<void>
   readonly reader: TableReader

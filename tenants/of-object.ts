@@ -2,10 +2,13 @@ import type { CompactionSettings } from './compaction.ts'
 import type { TenantSecrets } from './directory.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
-import { askDirectory, directoryOf, hasStoredTenants, type TenantBindings } from './of-environment.ts'
+import { askDirectory, directoryOf, hasStoredTenants, storedTenants, type TenantBindings } from './of-environment.ts'
 import { hasScriptTenant, SCRIPT_TENANT } from './script.ts'
 import type { TenantRecord } from './stored/record.ts'
+import type { FormerSource } from './stored/stored-tenants.ts'
 import type { Tenant } from './tenant.ts'
+
+export type { FormerSource }
 
 /**
  * The tenant of an object, as the object knows it. The name is known at once; everything else is looked up on each
@@ -26,6 +29,12 @@ export interface OwnTenant {
    */
   heard(due: number): Promise<void>
   secret<Field extends keyof TenantSecrets>(field: Field): Promise<TenantSecrets[Field]>
+  /** Returns the databases that it had before, in which something of it may be left. The Directory is asked now. */
+  former(): Promise<FormerSource[]>
+  /** Says that nothing is left of it there. */
+  left(id: string): Promise<void>
+  /** It was changed just now: copies of this isolate are old. */
+  changed(): void
   /** Returns how its buckets are compacted. No call is made for it. */
   compaction(): Promise<CompactionSettings>
 }
@@ -54,6 +63,9 @@ export function tenantOfObject(env: TenantBindings, objectName: string): OwnTena
         },
       )
     },
+    former: async () => (await storedTenants(env)?.former(name)) ?? [],
+    left: (id) => askDirectory(env, (directory) => directory.left({ v: MESSAGE_VERSION, name, id })),
+    changed: () => storedTenants(env)?.changed(name),
     secret: (field) => directoryOf(env).secret(name, field),
     compaction: () => directoryOf(env).compaction(name),
   }

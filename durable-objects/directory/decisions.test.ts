@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import type { TokenIdentity } from '../../tenants/stored/identities.ts'
+import { formerField } from '../../tenants/stored/former.ts'
 import { sourceName } from '../../tenants/stored/names.ts'
 import { tenantChange, type TenantChange } from '../../tenants/stored/record.ts'
 import { keyRing, open, sealedBy, type KeyRing } from '../../tenants/stored/seal.ts'
 import { testDatabase } from '../test-database.ts'
-import { bury, put, rekey, REKEY_STEP, setState, TOMBSTONE_MS, type Put } from './decisions.ts'
+import { bury, left, put, rekey, REKEY_STEP, setState, TOMBSTONE_MS, type Put } from './decisions.ts'
 import { DirectoryStore } from './storage.ts'
 
 const key = (byte: number) => Buffer.alloc(32, byte).toString('base64url')
@@ -112,7 +113,33 @@ describe('a tenant', () => {
       settings: { SLOT: sourceName('a'), JWT_ISSUER: 'me' },
     })
     expect(record.settings).not.toHaveProperty('PUBLICATION_COLUMNS')
-    expect(store.find('a')?.sealed).toEqual({ DATABASE_URL: sealed?.DATABASE_URL })
+    const { DATABASE_URL, JWT_SECRET } = store.find('a')?.sealed ?? {}
+    expect([DATABASE_URL, JWT_SECRET]).toEqual([sealed?.DATABASE_URL, undefined])
+  })
+
+  test('that moves has its former database among the encrypted secrets until nothing is left of it there', () => {
+    const { store, make } = directory()
+    make('a')
+    make('a', { secrets: { DATABASE_URL: URL_OF('b') } })
+    const found = store.find('a')
+    const [former] = found?.record.former ?? []
+    if (!found || !former) throw new Error('there is no former database')
+    const field = formerField(former.id)
+    expect(found.record.secrets).not.toContain(field)
+    expect(JSON.stringify(found)).not.toContain(URL_OF('a'))
+    // It is kept by other changes, and encrypted again with the others.
+    make('a', { settings: { JWT_ISSUER: 'me' } })
+    rekey(store, keyRing(`two:${key(2)},one:${key(1)}`), '')
+    const text = open(keyRing(`two:${key(2)}`), { tenant: 'a', field }, store.find('a')?.sealed[field] ?? '')
+    expect(JSON.parse(text)).toMatchObject({ url: URL_OF('a') })
+    const { version } = store.find('a')?.record ?? {}
+    left(store, { name: 'a', id: 'another' })
+    expect(store.find('a')?.record.former).toEqual([former])
+    left(store, { name: 'a', id: former.id })
+    const after = store.find('a')
+    expect([after?.record.version, Object.keys(after?.sealed ?? {})]).toEqual([version, ['DATABASE_URL']])
+    expect(after?.record).not.toHaveProperty('former')
+    left(store, { name: 'nobody', id: former.id })
   })
 
   test('has another version of its source when something changes by which it replicates, and not for its tokens', () => {

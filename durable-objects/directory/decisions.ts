@@ -1,7 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { PutRequest } from '../../protocol/messages/directory.ts'
 import { shareTokens, type AcceptedTokens, type TokenIdentity } from '../../tenants/stored/identities.ts'
 import { SCRIPT_TENANT } from '../../tenants/script.ts'
+import { formerAfter, formerField } from '../../tenants/stored/former.ts'
 import { nameProblem } from '../../tenants/stored/names.ts'
 import {
   changed,
@@ -76,6 +78,7 @@ export function put(
       else if (kept !== undefined) sealed[field] = kept
     }
     const url = open(ring, { tenant: name, field: 'DATABASE_URL' }, sealed.DATABASE_URL ?? '')
+    if (before !== null) leaveFormer(ring, before, { record, sealed, url }, now)
     const owned = ownedBy(record, url)
     for (const each of owned) {
       const owner = store.ownerOf(each)
@@ -90,6 +93,48 @@ export function put(
     store.adopt()
     store.note({ at: now.toISOString(), by: asked.by, action: before ? 'change' : 'create', tenant: name })
     return { record, created: before === null }
+  })
+}
+
+/** Notes in the record, and among the secrets, where the tenant was before. */
+function leaveFormer(
+  ring: KeyRing,
+  before: StoredTenant,
+  { record, sealed, url }: StoredTenant & { url: string },
+  now: Date,
+): void {
+  const { name } = record
+  const place = { record: before.record, url: openedUrl(ring, before) ?? url }
+  const id = randomBytes(4).toString('hex')
+  const { former, left } = formerAfter(place, { record, url }, { id, now })
+  delete record.former
+  if (former.length > 0) record.former = former
+  for (const { id: each } of former) {
+    const kept = before.sealed[formerField(each)]
+    if (kept !== undefined) sealed[formerField(each)] = kept
+  }
+  const field = formerField(id)
+  if (left !== null) sealed[field] = seal(ring, { tenant: name, field }, JSON.stringify(left))
+}
+
+/** Null: its key is lost, and with it the way to its slot. */
+function openedUrl(ring: KeyRing, { record: { name }, sealed }: StoredTenant): string | null {
+  try {
+    return open(ring, { tenant: name, field: 'DATABASE_URL' }, sealed.DATABASE_URL ?? '')
+  } catch {
+    return null
+  }
+}
+
+/** Nothing of a tenant is left in a former database. The version stays, because nothing changes for anybody else. */
+export function left(store: DirectoryStore, { name, id }: { name: string; id: string }): void {
+  store.transaction(() => {
+    const found = store.find(name)
+    const former = found?.record.former?.filter((each) => each.id !== id)
+    if (!found || former === undefined) return
+    const { former: _, ...record } = found.record
+    const { [formerField(id)]: __, ...sealed } = found.sealed
+    store.write({ record: former.length > 0 ? { ...record, former } : record, sealed })
   })
 }
 

@@ -25,7 +25,7 @@ import { objectName } from '../shared/object-name.ts'
 import { placementOf } from '../shared/placement.ts'
 import { answered, callDeadline } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
-import { bury, put, rekey, setState } from './decisions.ts'
+import { bury, left, put, rekey, setState } from './decisions.ts'
 import { shownJob, step, type JobPorts } from './jobs.ts'
 import { DirectoryStore } from './storage.ts'
 
@@ -111,6 +111,11 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
     // After a break all tenants are due within minutes.
     const most = this.#store.cronRan(now) ? Math.ceil(this.#store.named.size / BREAK_RUNS) : 0
     return this.#store.overdue(now, Math.max(Math.min(request.limit, MAX_OVERDUE), most))
+  }
+
+  async left(request: Versioned & { name: string; id: string }): Promise<void> {
+    checkVersion(request)
+    left(this.#store, request)
   }
 
   async job(request: Versioned & { name: string }): Promise<TenantJob | null> {

@@ -151,8 +151,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return { id }
   }
 
-  async wake(request: Versioned): Promise<void> {
+  async wake(request: Versioned & { changed?: boolean }): Promise<void> {
     checkVersion(request)
+    if (request.changed) tenantOfObject(this.env, this.#name).changed()
     await this.#confirm()
     if (!this.#isClosed) await this.#parts.sessions.wake()
   }

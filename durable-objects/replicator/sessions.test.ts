@@ -74,10 +74,14 @@ class World extends MemoryLoad {
         compaction: () => Promise.reject(new Error('nothing is compacted')),
         confirm: async () => {},
         heard: async () => {},
+        former: async () => [],
+        left: async () => {},
+        changed: () => {},
       }),
       kindOf: () => this.kind,
       isElsewhere: () => false,
       isLive: () => this.replicator.isLive,
+      former: { leave: async () => {} },
       settled: async () => {},
     })
     this.sessions.start()

@@ -12,6 +12,7 @@ import type { CurrentSession } from './current-session.ts'
 import type { Parts } from './parts.ts'
 import { nextAttempt, type Attempt } from './session/attempts.ts'
 import { alarmMs } from './session/deadlines.ts'
+import type { FormerSources } from './session/former-sources.ts'
 import { resync } from './session/prepare.ts'
 import { PAUSED_CHECKS } from './session/paused.ts'
 import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
@@ -57,6 +58,7 @@ export interface SessionsPorts {
   isElsewhere(): boolean
   /** Returns whether a client is connected. */
   isLive(): boolean
+  former: Pick<FormerSources, 'leave'>
   /** A session has taken in what is new, and nothing is being compared. */
   settled(): Promise<void>
 }
@@ -76,6 +78,8 @@ export class Sessions {
   /** Another session was requested while the last one was ending. */
   #runAgain = false
   #count = 0
+  /** The version of the settings of the session that is under way, or was last. */
+  #version: string | null = null
   #peakHeld = 0
   /** When what the source keeps was last measured without a session, in ms since 1970. */
   #looked = 0
@@ -112,12 +116,16 @@ export class Sessions {
   }
 
   /**
-   * The cron trigger. An alarm that is set stays as it is: a back-off is shortened only by other settings, or when a
-   * crash left the guard alarm alone.
+   * The cron trigger, or somebody who has changed the tenant. An alarm that is set stays as it is: a back-off is
+   * shortened only by other settings, or when a crash left the guard alarm alone. A session with older settings ends.
    */
   async wake(): Promise<void> {
     const { current, storage } = this.#ports
-    if (current.session !== null) return
+    if (current.session !== null) {
+      const known = this.#version
+      if (known !== null && known !== (await this.#settingsVersion(known))) await this.restart()
+      return
+    }
     // It may be allowed more by now.
     if (this.#ports.usage.paused !== null) return storage.setAlarm(Date.now())
     const died = this.#state.get('running')
@@ -261,13 +269,14 @@ export class Sessions {
    * One session. Returns after how many milliseconds the next one follows. A session that does not even end is given
    * up, so that the next one finds the alarm free.
    */
-  async #run({ replication: settings }: Tenant): Promise<number> {
+  async #run(tenant: Tenant): Promise<number> {
     const url = await this.#ports.tenant().secret('source.url')
-    return answered((attempt) => this.#runSession(settings, url, attempt), alarmMs(settings))
+    return answered((attempt) => this.#runSession(tenant, url, attempt), alarmMs(tenant.replication))
   }
 
-  async #runSession(settings: ReplicationSettings, url: string, attempt: CallAttempt): Promise<number> {
-    const { parts, current, storage, kindOf, isLive, settled } = this.#ports
+  async #runSession(tenant: Tenant, url: string, attempt: CallAttempt): Promise<number> {
+    const { replication: settings, version } = tenant
+    const { parts, current, storage, kindOf, isLive, settled, former } = this.#ports
     const state = this.#state
     await asyncFaultPoint('replicator.alarm')
     if (attempt.expired) throw new Error('the alarm was given up')
@@ -277,12 +286,14 @@ export class Sessions {
       url,
       kind: kindOf(url),
       live: isLive,
+      leaveFormer: (source) => former.leave(tenant, source),
       progress: () => this.#progressed(),
       settled,
       durable: () => storage.sync(),
     })
     current.session = session
     this.#ports.usage.sessionBegan()
+    this.#version = version
     this.#count++
     const end = await session.run()
     if (session.hasStoredChanges && state.get('idlePolls') > 0) state.set('idlePolls', 0)

@@ -43,6 +43,7 @@ function replicator() {
         return call({ dismiss: async () => {}, remove: async () => {}, erase: async () => ({ erased: true }) })
       },
       connected: () => answer('source') as Promise<never>,
+      leaveFormer: async () => {},
       walCheckSeconds: async () => 60,
     })
   /** As the Directory calls it: again when the object has ended. */

@@ -41,6 +41,8 @@ export interface StandingPorts extends ObjectCalls {
   /** The relays that are attached. */
   relays(): readonly string[]
   connected<T>(work: (access: SourceAccess) => Promise<T>): Promise<T>
+  /** What is left in databases that the tenant had before goes. */
+  leaveFormer(): Promise<void>
   walCheckSeconds(): Promise<number>
 }
 
@@ -96,6 +98,7 @@ export class TenantStanding {
   async leaveSource(): Promise<void> {
     this.#refuseUndeleted()
     await this.#ports.connected(({ source, call }) => source.leave(call()))
+    await this.#ports.leaveFormer()
   }
 
   /** See `ReplicatorRpc.removeBuckets`. */

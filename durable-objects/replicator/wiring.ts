@@ -11,6 +11,7 @@ import { CurrentSession } from './current-session.ts'
 import { Admin } from './deploy/admin.ts'
 import { makeParts, type Parts } from './parts.ts'
 import { resetOf, takeResetReason } from './reset.ts'
+import { FormerSources } from './session/former-sources.ts'
 import { Sessions } from './sessions.ts'
 import { SourceConnections } from './source-connections.ts'
 import { SourceLooks } from './source-looks.ts'
@@ -101,6 +102,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     written: () => ({ rows: db.rowsWritten, appends: parts.appends.calls }),
     now: () => Date.now(),
   })
+  const former = new FormerSources({ store, tenant, kindOf: kindOfUrl, now: Date.now })
   const sessions = new Sessions({
     parts,
     usage,
@@ -112,6 +114,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     kindOf: kindOfUrl,
     isElsewhere: () => isElsewhere(env(), ctx.id),
     isLive,
+    former,
     settled: () => writes.repeat(),
   })
   const looks = new SourceLooks({ store, current, connections, openStreams: streams })
@@ -136,6 +139,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
       return answered(() => call(bucketStub(env(), placed(), objectName)), callMs())
     },
     connected: (question) => connections.ask(question),
+    leaveFormer: () => former.leaveAll(),
     walCheckSeconds: async () => (await tenant().find('whatever')).replication.walCheckSeconds,
   })
   committer.onStoring(() => {

@@ -71,6 +71,8 @@ export interface DirectoryRpc {
   heard(request: Versioned & { name: string; due: number }): Promise<void>
   /** Returns active tenants of whom nothing was heard when they were due, the longest overdue first. */
   overdue(request: Versioned & { limit: number }): Promise<OverdueTenant[]>
+  /** A replicator says that nothing is left of its tenant in a former database: see `TenantRecord.former`. */
+  left(request: Versioned & { name: string; id: string }): Promise<void>
   /** Returns what is being done to a tenant, or null. */
   job(request: Versioned & { name: string }): Promise<TenantJob | null>
   /** Encrypts the secrets of some tenants with the first key. Returns where to go on, or null when all are done. */

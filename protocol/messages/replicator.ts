@@ -90,8 +90,11 @@ export interface ReplicatorRpc {
   removeBuckets(request: Versioned & { after: number }): Promise<RemovedBuckets>
   /** Erases the storage of the replicator. */
   eraseAll(request: Versioned): Promise<void>
-  /** The dead man's switch: makes sure that an alarm is set if there is anything to do. */
-  wake(request: Versioned): Promise<void>
+  /**
+   * The dead man's switch: makes sure that an alarm is set if there is anything to do. `changed`: the tenant was
+   * changed just now; a session with other settings ends, and the next one follows.
+   */
+  wake(request: Versioned & { changed?: boolean }): Promise<void>
   /**
    * Called before the process is ended on purpose, as `rockpool dev` does, so that a session that runs at that moment
    * does not count as failed.

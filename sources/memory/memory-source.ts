@@ -122,6 +122,10 @@ class MemoryConnection implements SourceConnection {
     return this.#ask(call, () => this.#health)
   }
 
+  async identify(call: Call): Promise<{ database: string }> {
+    return this.#ask(call, () => ({ database: this.#database.id }))
+  }
+
   async leave(call: Call): Promise<void> {
     await this.forget(call)
   }

@@ -22,6 +22,7 @@ import { catalogVersion } from './catalog/catalog-watch.ts'
 import { estimateRows, readSchema, unfollowable } from './catalog/deploy-check.ts'
 import { PostgresReader, type PostgresReaderPorts } from './copy/table-reader.ts'
 import { slotHealth } from './health.ts'
+import { identifyDatabase } from './identify.ts'
 import { lookAtSource, problemOf } from './look.ts'
 import { PostgresTable } from './postgres-table.ts'
 import { prepareSource, type PreparedSource } from './prepare-source.ts'
@@ -256,6 +257,10 @@ class PostgresConnection implements SourceConnection {
     const { settings } = this.#options
     const measure = await this.#inTime(call, () => measureSlot(this.#sql, settings.slot))
     return slotHealth(measure, before, settings, new Date())
+  }
+
+  async identify(call: Call): ReturnType<typeof identifyDatabase> {
+    return this.#inTime(call, () => identifyDatabase(this.#sql))
   }
 
   async leave(call: Call): Promise<void> {

@@ -52,6 +52,16 @@ const MAX_SYNC_CONFIG = 1_500_000
  */
 export type TenantState = 'active' | 'suspended' | 'deleting'
 
+/** A database that a tenant had before, in which its slot may still be. */
+export interface Former {
+  id: string
+  /** `host:port/database`. */
+  database: string
+  slot: string
+  /** ISO 8601: when the tenant left it. */
+  since: string
+}
+
 export interface TenantRecord {
   name: string
   state: TenantState
@@ -76,6 +86,8 @@ export interface TenantRecord {
   place?: Placement
   /** What it may use. Absent: as much as it likes. */
   limits?: StoredLimits
+  /** Databases that it had before, in which its slot may still be. Absent when there are none. */
+  former?: Former[]
 }
 
 /** Null removes a value. What is not named stays as it is. */
@@ -258,7 +270,7 @@ export function ownedBy({ settings, hosts }: TenantRecord, databaseUrl: string):
 }
 
 /** `host:port/database`, without user and password. */
-function databaseOf(text: string): string {
+export function databaseOf(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null
   return url ? `${url.hostname.toLowerCase()}:${url.port || '5432'}${url.pathname}` : text
 }

@@ -12,8 +12,10 @@ import type { Tenant } from '../tenant.ts'
 import { tokenSettings, type TokenSettings } from '../tokens.ts'
 import { hasScriptTenant } from '../script.ts'
 import { SingleTenant } from '../single.ts'
+import type { ReplicationSettings } from '../replication.ts'
 import { addresseeOf, isOwnAddress, type Addresses } from './address.ts'
-import { OWN_SECRETS, OWN_SETTINGS, type OwnSecret, type TenantRecord } from './record.ts'
+import { formerAccess, formerField } from './former.ts'
+import { OWN_SECRETS, OWN_SETTINGS, type Former, type OwnSecret, type TenantRecord } from './record.ts'
 import { open, type KeyRing } from './seal.ts'
 
 // The directory of tenants over the Directory object. What an isolate knows is kept in it, so that requests cost no
@@ -69,6 +71,14 @@ export interface Deployment {
   /** Throws ROCKPOOL_SETTINGS. */
   ring(): KeyRing
   now(): number
+}
+
+/** A database that a tenant had before, and how it is reached. It holds a secret. */
+export interface FormerSource extends Former {
+  url: string
+  replication: ReplicationSettings
+  /** The tenant has a slot of the same name now. */
+  isCurrentSlot: boolean
 }
 
 /** The calls of the Directory, each with a deadline. */
@@ -135,6 +145,24 @@ export class StoredTenants implements TenantDirectory {
   /** Returns whether an address is one of the deployment itself, where it is administered, and not one of a tenant. */
   async isOwn({ url }: Request): Promise<boolean> {
     return isOwnAddress(new URL(url), { ...this.#deployment, ...(await this.#names()) })
+  }
+
+  /**
+   * Returns the databases that a tenant had before, in which its slot may still be. The Directory is asked at this
+   * moment.
+   */
+  async former(name: string): Promise<FormerSource[]> {
+    if ((await this.#scripts(name)) !== null) return []
+    const answer = await this.#calls.record({ v: MESSAGE_VERSION, name })
+    if (answer.kind !== 'record') return []
+    const record = JSON.parse(answer.record) as TenantRecord
+    return (record.former ?? []).map((former) => {
+      const field = formerField(former.id)
+      const text = open(this.#deployment.ring(), { tenant: name, field }, answer.sealed[field] ?? '')
+      const { url, settings } = formerAccess.parse(JSON.parse(text))
+      const { replication } = this.#tenantOf({ ...record, settings })
+      return { ...former, url, replication, isCurrentSlot: former.slot === record.settings.SLOT }
+    })
   }
 
   /** Called by whoever has just changed a tenant: this isolate, at least, knows it at once. */

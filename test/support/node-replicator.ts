@@ -70,6 +70,7 @@ export class NodeReplicator {
       {
         url: 'memory://app',
         kind: this.#options.kind,
+        leaveFormer: async () => {},
         live: () => this.isLive,
         progress: () => {},
         settled: async () => void this.settled++,

@@ -194,6 +194,7 @@ export class Session {
     await asyncFaultPoint('session.prepare')
     // Before anything is made in the database.
     await source.check(this.#deadlines.connectCall())
+    await this.#options.leaveFormer(source)
     const prepared = await prepare(this.#parts, this.#settings, access, {
       problem: (problem) => store.diagnostics.add(problem),
       waitsFor: (what) => this.#waitForOthers(what),

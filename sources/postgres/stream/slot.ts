@@ -225,11 +225,14 @@ export async function freeSlot(sql: Sql, slot: string): Promise<SlotHolder | nul
 }
 
 /**
- * Drops the slot, also from a dead session of ours. Throws ROCKPOOL_SLOT_TAKEN, or ROCKPOOL_SOURCE_UNREACHABLE when
+ * Drops the slot, also from a dead session of ours. One of the same name in another database of the server is not ours,
+ * and stays. Throws ROCKPOOL_SLOT_TAKEN, or ROCKPOOL_SOURCE_UNREACHABLE when
  * that one does not end.
  */
 export async function dropSlot(sql: Sql, slot: string): Promise<void> {
   try {
+    const row = await readSlot(sql, slot)
+    if (row?.mine !== true) return
     await freeSlot(sql, slot)
     await sql`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ${slot}`
   } catch (error) {

@@ -156,7 +156,7 @@ audit.get('/', async (c) => {
 function wakeSoon(c: Context<DeploymentContext>, name: string): void {
   const wake = async () => {
     const tenant = await directoryOf(c.env).find(name)
-    await askReplicator(c.env, tenant, (replicator) => replicator.wake({ v: MESSAGE_VERSION }))
+    await askReplicator(c.env, tenant, (replicator) => replicator.wake({ v: MESSAGE_VERSION, changed: true }))
   }
   c.executionCtx.waitUntil(wake().catch((error: unknown) => console.warn(`the tenant ${name} was not woken`, error)))
 }

@@ -69,6 +69,10 @@ export const tenantShape = z.strictObject({
   place: z
     .strictObject({ location: z.enum(LOCATIONS).nullable(), jurisdiction: z.enum(JURISDICTIONS).nullable() })
     .optional(),
+  former: z
+    .array(z.strictObject({ id: z.string(), database: z.string(), slot: z.string(), since: time }))
+    .optional()
+    .describe('databases that it had before, in which its slot could not be dropped yet'),
   job: jobShape.nullable(),
 })
 
