@@ -34,6 +34,10 @@ function counted(storage, kind) {
   const proxied = forward(sql, { exec })
   return forward(storage, {
     sql: proxied,
+    put: (...args) => {
+      add(`${kind} rows written`)
+      return storage.put(...args)
+    },
     setAlarm: (...args) => {
       add(`${kind} rows written by alarms`)
       return storage.setAlarm(...args)
@@ -60,14 +64,15 @@ const EVENTS = new Map([
 /** Called by the platform, and not billed as a request. */
 const FREE = new Set(['webSocketClose', 'webSocketError'])
 
-function counting(kind, Original) {
+/** `only`: the methods that are called from outside, when others are not. */
+function counting(kind, Original, only = Object.getOwnPropertyNames(Original.prototype)) {
   const Counting = class extends Original {
     constructor(ctx, env) {
       Object.defineProperty(ctx, 'storage', { value: counted(ctx.storage, kind) })
       super(ctx, env)
     }
   }
-  for (const name of Object.getOwnPropertyNames(Original.prototype)) {
+  for (const name of only) {
     const method = Object.getOwnPropertyDescriptor(Original.prototype, name)?.value
     // The harness itself asks for `/status`.
     if (name === 'constructor' || name === 'status' || typeof method !== 'function' || FREE.has(name)) continue
@@ -82,8 +87,10 @@ function counting(kind, Original) {
 export const Bucket = counting('bucket', classes.Bucket)
 export const Relay = counting('relay', classes.Relay)
 export const Replicator = counting('replicator', classes.Replicator)
-/** What a deployment with one tenant never calls. */
-export const { Directory, Census, Writer, Metrics } = classes
+export const Directory = counting('directory', classes.Directory)
+export const Census = counting('census', classes.Census, ['fetch'])
+/** What nobody calls. */
+export const { Writer, Metrics } = classes
 
 export default {
   ...script,
