@@ -1,4 +1,4 @@
-import { createExecutionContext, env, waitOnExecutionContext } from 'cloudflare:test'
+import { createExecutionContext, env, runInDurableObject, waitOnExecutionContext } from 'cloudflare:test'
 import { SignJWT } from 'jose'
 import { beforeAll, expect, test } from 'vitest'
 import type { Environment } from '../durable-objects/environment.ts'
@@ -10,6 +10,7 @@ import { scheduled } from './routes/replication.ts'
 
 const TENANTS = 1_000
 const v = MESSAGE_VERSION
+const TENANT_KEYS = `one:${Buffer.alloc(32, 1).toString('base64url')}`
 const key = Buffer.alloc(32, 9)
 const directory = env.DIRECTORY.getByName('directory')
 let calls: string[] = []
@@ -29,14 +30,15 @@ const counted = <T extends object>(binding: string, namespace: T, of: (name: str
       }),
   })
 
-const environment = (): Environment => ({
+// What an isolate knows is kept by its namespace, so there is one for all requests.
+const environment: Environment = {
   ...env,
   REPLICATOR: counted('REPLICATOR', env.REPLICATOR, () => ({})),
   DIRECTORY: counted('DIRECTORY', env.DIRECTORY, () => directory),
-  TENANT_KEYS: `one:${Buffer.alloc(32, 1).toString('base64url')}`,
+  TENANT_KEYS,
   OPERATOR_KEYS: JSON.stringify({ keys: [{ kty: 'oct', k: key.toString('base64url') }] }),
   OPERATOR_AUDIENCE: 'operators',
-})
+}
 
 const names = Array.from({ length: TENANTS }, (_, n) => `tenant-${n}`)
 
@@ -54,12 +56,15 @@ async function create(name: string, authorization: string): Promise<void> {
     headers,
     body: JSON.stringify(body),
   })
-  const { status } = await app.fetch(request, environment(), context)
+  const { status } = await app.fetch(request, environment, context)
   await waitOnExecutionContext(context)
   expect([name, status]).toEqual([name, 201])
 }
 
 beforeAll(async () => {
+  // The keys are a binding of the script, and tests have none of it.
+  const give = (object: object) => void Object.assign(Reflect.get(object, 'env') as object, { TENANT_KEYS })
+  await runInDurableObject(directory, give)
   const signed = await new SignJWT({ sub: 'ann' })
     .setProtectedHeader({ alg: 'HS256', typ: 'rockpool-operator+jwt' })
     .setAudience('operators')
@@ -79,7 +84,7 @@ beforeAll(async () => {
 test('a minute of a thousand idle tenants is one call of the Directory', async () => {
   for (const name of names) await directory.heard({ v, name, due: Date.now() + 3_600_000 })
   calls = []
-  await scheduled(environment())
+  await scheduled(environment)
   expect(calls).toEqual(['DIRECTORY.overdue'])
 })
 
@@ -88,12 +93,12 @@ test('beside it one call for each tenant that is overdue, whose records are aske
   for (const name of overdue) await directory.heard({ v, name, due: Date.now() - 1 })
   const wakes = overdue.map((name) => `REPLICATOR.wake ${name}`)
   calls = []
-  await scheduled(environment())
+  await scheduled(environment)
   expect(calls.filter((call) => call.startsWith('REPLICATOR')).sort()).toEqual(wakes.sort())
   expect(calls.filter((call) => call === 'DIRECTORY.overdue')).toEqual(['DIRECTORY.overdue'])
   expect(calls.filter((call) => call === 'DIRECTORY.record').length).toBeLessThanOrEqual(overdue.length)
   calls = []
-  await scheduled(environment())
+  await scheduled(environment)
   expect(calls.sort()).toEqual(['DIRECTORY.overdue', ...wakes].sort())
 })
 
@@ -101,7 +106,7 @@ test('any number of requests of strangers at names that are no tenants costs one
   calls = []
   for (let n = 0; n < 2_000; n++) {
     const context = createExecutionContext()
-    const { status } = await app.fetch(new Request(`https://sync.example/t/nobody-${n}/status`), environment(), context)
+    const { status } = await app.fetch(new Request(`https://sync.example/t/nobody-${n}/status`), environment, context)
     expect(status).toBe(404)
   }
   expect(calls.filter((call) => call !== 'DIRECTORY.names')).toEqual([])

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest'
-import { put, setState } from '../../durable-objects/directory/decisions.ts'
+import { put, rekey, setState } from '../../durable-objects/directory/decisions.ts'
 import { DirectoryStore } from '../../durable-objects/directory/storage.ts'
 import { testDatabase } from '../../durable-objects/test-database.ts'
 import type { TokenIdentity } from './identities.ts'
@@ -124,6 +124,25 @@ describe('the list of all names', () => {
       await expect(nameAt(url)).rejects.toEqual(nothing)
     }
   })
+})
+
+test('a copy under a key that is gone is asked for again, once in ten seconds: it may be encrypted again', async () => {
+  const { state, store, calls, tenants, change } = isolate()
+  change('acme')
+  const url = () => tenants.secret('acme', 'source.url')
+  expect(await url()).toMatch(/acme\.example/)
+  state.ring = OTHER
+  state.now += RETRY_MS
+  await expect(url()).rejects.toMatchObject({ code: 'ROCKPOOL_TENANT_KEY' })
+  const asked = calls.record
+  for (let n = 0; n < 100; n++) await expect(url()).rejects.toMatchObject({ code: 'ROCKPOOL_TENANT_KEY' })
+  expect(calls.record).toBe(asked)
+  const both = keyRing(
+    `two:${Buffer.alloc(32, 2).toString('base64url')},one:${Buffer.alloc(32, 1).toString('base64url')}`,
+  )
+  expect(rekey(store, both, '').rekeyed).toBe(1)
+  state.now += RETRY_MS
+  expect(await url()).toMatch(/acme\.example/)
 })
 
 test('an answer that was under way while a tenant was changed here does not hide the change', async () => {

@@ -177,12 +177,20 @@ export class StoredTenants implements TenantDirectory {
   async secret<Field extends keyof TenantSecrets>(name: string, field: Field): Promise<TenantSecrets[Field]> {
     const scripts = await this.#scripts(name)
     if (scripts !== null) return scripts.secret(name, field)
-    const copy = await this.#record(name)
-    const read: { [Name in keyof TenantSecrets]: () => TenantSecrets[Name] } = {
-      'source.url': () => this.#opened(copy, 'DATABASE_URL') ?? '',
-      'token.keys': () => this.#tokens(copy),
+    const read: { [Name in keyof TenantSecrets]: (copy: Copy) => TenantSecrets[Name] } = {
+      'source.url': (copy) => this.#opened(copy, 'DATABASE_URL') ?? '',
+      'token.keys': (copy) => this.#tokens(copy),
     }
-    return read[field]()
+    const copy = await this.#record(name)
+    try {
+      return read[field](copy)
+    } catch (error) {
+      const isKey = error instanceof RockpoolError && error.code === 'ROCKPOOL_TENANT_KEY'
+      if (!isKey || this.#deployment.now() - copy.checked < RETRY_MS) throw error
+      // It may have been encrypted again since, which makes no new version.
+      this.#known.records.delete(name)
+      return read[field](await this.#record(name))
+    }
   }
 
   async compaction(): Promise<CompactionSettings> {
