@@ -43,12 +43,6 @@ async function goesOn(phase: string): Promise<void> {
   }
 }
 const rekey = async () => (await edge.admin('POST', 'rekey', { after: '' })).data
-const status = async () => {
-  const signed = await token(secret, 'ann', 60, { operator: true })
-  const response = await fetch(`${edge.urlOf('acme')}/status`, { headers: { authorization: `Token ${signed}` } })
-  return { code: response.status, body: await response.text() }
-}
-
 beforeAll(async () => {
   source = await startPostgres()
   await source.sql().unsafe('CREATE TABLE items (id int PRIMARY KEY, title text)')
@@ -97,21 +91,4 @@ test('rekeyed too early: an object with the key of yesterday says so, and goes o
   await goesOn('a copy of before')
   await deploy(three, `${three},${two}`, REPLICATOR)
   await goesOn('the third key alone')
-  // A copy under a key that is gone is asked for again after some seconds.
-  await until('its status', async () => (await status()).code === 200, 60, status)
-})
-
-test('a key that is lost loses the secrets and nothing else: they are stored again, and streams are the same', async () => {
-  const four = key('k4')
-  await deploy(four, four)
-  expect((await rekey())?.rekeyed).toBeUndefined()
-  const { data } = await edge.admin('GET', 'tenants/acme')
-  const again = await edge.admin(
-    'PATCH',
-    'tenants/acme',
-    { secrets: { DATABASE_URL: source.url, JWT_SECRET: secret } },
-    { 'if-match': `"${String(data?.version)}"` },
-  )
-  expect([again.status, again.error]).toEqual([200, undefined])
-  await goesOn('stored again')
 })
