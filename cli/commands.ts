@@ -1,6 +1,7 @@
 /**
  * Every command and every option, declared once: what a command accepts (`options.ts`) and its help (`help.ts`) are
- * made from this. A command that takes an option says what the option does there.
+ * made from this. A command that takes an option says what the option does there. The file is long because it is the one
+ * list.
  */
 
 export interface OptionDeclaration {
@@ -50,6 +51,12 @@ export const OPTIONS = {
   'new-database': { type: 'boolean' },
   'reuse-name': { type: 'boolean' },
   'keep-source': { type: 'boolean' },
+  user: { type: 'string', value: 'USER' },
+  'client-id': { type: 'string', value: 'ID' },
+  jti: { type: 'string', value: 'ID' },
+  before: { type: 'string', value: 'TIME' },
+  until: { type: 'string', value: 'TIME' },
+  forever: { type: 'boolean' },
 } as const satisfies Record<string, OptionDeclaration>
 
 export type OptionName = keyof typeof OPTIONS
@@ -226,7 +233,7 @@ export const COMMANDS = {
     example: 'rockpool verify --repair',
   },
   tenants: {
-    argument: 'list|create|show|set|suspend|resume|delete|adopt|rotate [NAME]',
+    argument: 'VERB [NAME]',
     does: 'tenants of a deployment with several',
     options: {
       ...TARGET,
@@ -249,14 +256,23 @@ export const COMMANDS = {
       'new-database':
         'create: makes a database for it in the embedded Postgres of rockpool dev; its tokens have the development secret when nothing else is said',
       'reuse-name': 'create: also a name that was deleted not long ago',
+      user: 'revoke, unrevoke: tokens of this user (`sub`)',
+      'client-id': 'revoke, unrevoke: tokens with which this device connects, by the client id that it says',
+      jti: 'revoke, unrevoke: the token with this claim',
+      before: 'revoke: tokens that were issued up to then; now when nothing is said',
+      until: 'revoke: for how long; until the last of these tokens has expired when nothing is said',
+      forever: 'revoke: whenever they were issued, until it is taken back',
       'keep-source': 'delete: slot and publication stay, for a database that cannot be reached any more',
       yes: 'asks nothing; needed where there is no terminal to ask on',
       json: JSON_ANSWER,
     },
     environment: [SHOWN],
     more: [
+      'VERB is list, create, show, set, suspend, resume, delete, adopt, rotate, revoke, unrevoke or',
+      'revocations.',
       'create takes DATABASE_URL and JWT_SECRET from the environment when nothing else is said; set does not.',
       'adopt stores the settings of the script as the tenant default, whose objects stay.',
+      'revoke refuses tokens and ends their streams; without NAME, of the tenant at the address.',
       'rotate encrypts the secrets of all tenants with the first of TENANT_KEYS.',
       'Exit code 0: it was done; 1: it was refused; 2: the call is wrong. See docs/tenants.md.',
     ],

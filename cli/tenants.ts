@@ -4,26 +4,31 @@ import type { TenantRecord } from '../tenants/stored/record.ts'
 import { agreed } from './agreed.ts'
 import { printable } from './frame.ts'
 import { DEV_URL, OperatorClient, operatorTarget, Refused, type AskOptions } from './operator.ts'
-import { dataFolder, parse, type Parsed } from './options.ts'
+import { dataFolder, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { count, meter, type Terminal } from './progress.ts'
 import { newDatabase } from './new-database.ts'
+import { revocations, revoke, unrevoke } from './revoke.ts'
 import { knownSecret } from './secret.ts'
+import type { TenantCall as Call } from './tenant-call.ts'
 import { tenantChange } from './tenant-change.ts'
 
 type Tenant = TenantRecord & { job: TenantJob | null }
-const VERBS = ['list', 'create', 'show', 'set', 'suspend', 'resume', 'delete', 'adopt', 'rotate'] as const
+const VERBS = [
+  'list',
+  'create',
+  'show',
+  'set',
+  'suspend',
+  'resume',
+  'revoke',
+  'unrevoke',
+  'revocations',
+  'delete',
+  'adopt',
+  'rotate',
+] as const
 type Verb = (typeof VERBS)[number]
-
-interface Call extends Pick<Parsed, 'text' | 'texts' | 'flag'> {
-  client: OperatorClient
-  /** Where the deployment answers. */
-  url: string
-  name: string
-  terminal: Terminal
-  /** Shows something to people: nothing with `--json`. */
-  say(text: string): void
-}
 
 const POLL_MS = 1_000
 /** With one of these a tenant has keys for its tokens. */
@@ -45,9 +50,11 @@ export async function tenants(args: readonly string[], terminal: Terminal): Prom
   const verb = VERBS.find((each) => each === said)
   if (verb === undefined) throw new UsageError(`tenants ${said}: say one of ${VERBS.join(', ')}`)
   const hasNone = verb === 'list' || verb === 'adopt' || verb === 'rotate'
+  // Without a name: of the tenant at the address, such as the only one of a deployment.
+  const mayHaveNone = verb === 'revoke' || verb === 'unrevoke' || verb === 'revocations'
   if (more.length > 0 || (hasNone && name !== ''))
     throw new UsageError(`tenants ${verb} takes ${hasNone ? 'no name' : 'one name'}`)
-  if (!hasNone && !TENANT_NAME.test(name))
+  if (!hasNone && !(mayHaveNone && name === '') && !TENANT_NAME.test(name))
     throw new UsageError(`tenants ${verb} needs the name of a tenant: 1 to 63 of a to z, 0 to 9 and -`)
   const isJson = parsed.flag('json')
   const say = (text: string) => {
@@ -128,6 +135,9 @@ const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
 
   suspend: (call) => inState(call, 'suspend', 'Suspend'),
   resume: (call) => inState(call, 'resume', null),
+  revoke,
+  unrevoke,
+  revocations,
 
   async delete(call) {
     const { client, name, flag } = call

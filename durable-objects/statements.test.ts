@@ -26,6 +26,8 @@ const SCANS: Record<string, readonly string[]> = {
     'UPDATE due SET at = MIN(at, ? + abs(random()) % ?)',
     // One row: the first in the order of the index.
     'SELECT due FROM jobs ORDER BY due LIMIT 1',
+    // Tenants whose replicator has not been told of a revocation yet: as a rule none.
+    'SELECT due FROM telling ORDER BY due LIMIT 1',
   ],
   replicator: [
     // Once, when the object starts; all are small: the outbox is what has not been answered yet, and 16 rows.
@@ -41,6 +43,9 @@ const SCANS: Record<string, readonly string[]> = {
     'SELECT record FROM configs ORDER BY number',
     'SELECT hash, generation, state, bucket, serial FROM definitions',
     'SELECT hash FROM plans',
+    // At most 10,000 (MAX_REVOCATIONS): when the object starts, and with each further one those that have expired.
+    'SELECT kind, value, before FROM revocations',
+    'SELECT kind, value FROM revocations WHERE until < ?',
     // At most 1,000: what a verification has found, when the object starts and when somebody asks.
     'SELECT count(*) AS n FROM differences',
     'SELECT number, body FROM differences',

@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'PSYNC_S2104' // token lives too long
   | 'PSYNC_S2105' // token audience missing or wrong
   | 'PSYNC_S2106' // no token, or header not in an accepted form
+  | 'PSYNC_S2107' // token revoked: ours, but of the family for which SDKs fetch another token
   | 'PSYNC_S2201' // key configuration is not usable
   | 'PSYNC_S2203' // key set at an address that is not allowed
   | 'PSYNC_S2204' // key set cannot be fetched

@@ -6,7 +6,7 @@ import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import { admin } from './routes/admin/index.ts'
 import { rulesOf } from './auth/tenant-rules.ts'
-import { tokenOfHeader, verifyToken, type Caller } from './auth/token.ts'
+import { markOf, tokenOfHeader, verifyToken, type Caller } from './auth/token.ts'
 import { checkpointRequest } from './routes/checkpoint-request.ts'
 import { direct } from './routes/direct.ts'
 import { publicError, userError } from './errors.ts'
@@ -86,7 +86,7 @@ app.get('/write-checkpoint2.json', async (c) => {
   const { client_id } = validated(clientIdQuery, { client_id: c.req.query('client_id') || undefined }, 'the address')
   await countWrite(c.env, c.var.tenant, caller)
   const { writeCheckpoint } = await askReplicator(c.env, c.var.tenant, (replicator) =>
-    replicator.writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id }),
+    replicator.writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id, token: markOf(caller, client_id) }),
   )
   return c.json({ data: { write_checkpoint: writeCheckpoint } })
 })
@@ -97,7 +97,7 @@ app.post('/sync/checkpoint-request', async (c) => {
   const request = checkpointRequest(await readJson(c.req.raw))
   await countWrite(c.env, c.var.tenant, caller)
   const { id } = await askReplicator(c.env, c.var.tenant, (replicator) =>
-    replicator.checkpointRequest({ v: MESSAGE_VERSION, user, ...request }),
+    replicator.checkpointRequest({ v: MESSAGE_VERSION, user, ...request, token: markOf(caller, request.clientId) }),
   )
   return c.json({ data: { checkpoint_request_id: id } })
 })

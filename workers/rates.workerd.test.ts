@@ -244,8 +244,14 @@ describe('relays that refuse a stream', () => {
     )
     return { asked, result }
   }
-  const telling = (budget: Budget): Telling => ({ budget, held: new Held(), comparing: () => {} })
-  const owner = { user: 'zoë', client: 'phone' }
+  const telling = (budget: Budget): Telling => ({
+    budget,
+    held: new Held(),
+    comparing: () => {},
+    greeted: () => {},
+    admitted: () => {},
+  })
+  const owner = { user: 'zoë', client: 'phone', token: { user: 'a', client: 'b', iat: 1 } }
   const choice = () => new RelayChoice(relayOrder('zoë', 3))
   const names = relayOrder('zoë', 3).map((n) => `default/main/${n} ${relayUrl(owner)}`)
 

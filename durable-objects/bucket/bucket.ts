@@ -14,8 +14,9 @@ import type {
   RowsAnswer,
   StateAnswer,
 } from '../../protocol/messages/bucket.ts'
-import type { Serving } from '../../protocol/messages/replicator.ts'
+import type { Checked, Serving } from '../../protocol/messages/replicator.ts'
 import type { OpId } from '../../protocol/ops.ts'
+import type { TokenMark, ToldRevocation } from '../../protocol/revocations.ts'
 import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
 import type { Environment } from '../environment.ts'
@@ -94,7 +95,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
         closeQuietly(socket, code, error.code)
       },
       save: (socket, state) => socket.serializeAttachment({ ...state, bucket: this.#name } satisfies Attachment),
-      watch: (answer) => void this.#watch().then(answer, (error: unknown) => this.#refused(error)),
+      watch: (tokens, answer) => void this.#watch(tokens).then(answer, (error: unknown) => this.#refused(error)),
       now: () => Date.now() / 1_000,
     })
     const open = ctx.getWebSockets().flatMap((socket): [WebSocket, DirectState][] => {
@@ -180,6 +181,11 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   async dismiss(request: Versioned): Promise<void> {
     checkVersion(request)
     await this.#dismissed()
+  }
+
+  async revoke(request: Versioned & ToldRevocation): Promise<number> {
+    checkVersion(request)
+    return this.#direct.revoked(request)
   }
 
   async mend(request: Versioned & { steps?: boolean }): Promise<{ more: boolean }> {
@@ -338,8 +344,8 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   }
 
   /** Repeats a call, each time with a new stub, until it is answered. */
-  #watch(): Promise<Serving> {
-    return untilAnswered(() => this.#replicator.watch({ v: MESSAGE_VERSION, bucket: this.#name }), {
+  #watch(tokens: TokenMark[]): Promise<Serving & Checked> {
+    return untilAnswered(() => this.#replicator.watch({ v: MESSAGE_VERSION, bucket: this.#name, tokens }), {
       deadlineMs: callDeadline(this.env),
       firstMs: FIRST_WAIT_MS,
       maxMs: MAX_WAIT_MS,

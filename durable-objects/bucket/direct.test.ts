@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from 'vitest'
-import type { Serving } from '../../protocol/messages/replicator.ts'
+import type { Checked, Serving } from '../../protocol/messages/replicator.ts'
+import type { TokenMark } from '../../protocol/revocations.ts'
 import { testDatabase } from '../test-database.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
 import { Log } from './log.ts'
@@ -18,7 +19,9 @@ class Setting {
   readonly frames = new Map<string, Frame[]>()
   readonly saved = new Map<string, DirectState>()
   readonly closed = new Map<string, number>()
-  watches: ((serving: Serving) => void)[] = []
+  watches: ((serving: Serving & Checked) => void)[] = []
+  /** The tokens that the last call to the replicator asked about. */
+  asked: TokenMark[] = []
   now = 1_000
   streams = this.#streams()
 
@@ -33,7 +36,10 @@ class Setting {
           this.frames.set(socket, [...this.got(socket), { error }])
         },
         save: (socket, state) => this.saved.set(socket, directState.parse(structuredClone(state))),
-        watch: (answer) => this.watches.push(answer),
+        watch: (tokens, answer) => {
+          this.asked = tokens
+          this.watches.push(answer)
+        },
         now: () => this.now,
       },
       { frame: 300, length: 1_000, frames: 5 },
@@ -50,8 +56,8 @@ class Setting {
     return this.frames.get(socket) ?? []
   }
 
-  accept(socket: string, after = 0): void {
-    this.streams.accept(socket, { after, expires: 2_000, plan: 'p' })
+  accept(socket: string, after = 0, token?: TokenMark): void {
+    this.streams.accept(socket, { after, expires: 2_000, plan: 'p', token })
   }
 
   /** Answers the call to the replicator that was made last. */
@@ -75,6 +81,8 @@ class Setting {
   }
 }
 
+// The file is long because it has everything that may happen to direct streams, over one setting.
+
 describe('direct streams of a bucket', () => {
   test('ops from a position up to what is committed, then each commit; nothing above it', () => {
     const s = new Setting()
@@ -84,6 +92,9 @@ describe('direct streams of a bucket', () => {
     expect(s.got('x')).toEqual([])
     s.watched(2)
     expect(s.checkpoints('x')).toEqual(['2'])
+    // Nobody has said yet whether its token was revoked.
+    expect(s.got('y')).toEqual([])
+    s.watched(2)
     expect(s.got('y')).toEqual([
       { ops: [expect.objectContaining({ op_id: '2' })], checkpoint: expect.objectContaining({ op_id: '2' }) },
     ])
@@ -164,6 +175,7 @@ describe('direct streams of a bucket', () => {
     const s = new Setting()
     s.log.append({ ...page(1, put('a', '{}')), committed: 0 })
     for (let i = 0; i < 100; i++) s.accept(`x${i}`)
+    s.watched(1)
     s.watched(1)
     const read = vi.spyOn(s.log, 'read')
     s.accept('new')
@@ -254,6 +266,30 @@ describe('direct streams of a bucket', () => {
     expect(s.closed.get('y')).toBe(4503)
     s.accept('z')
     expect(s.closed.get('z')).toBe(4503)
+  })
+
+  test('nothing is sent to a token that the replicator refuses, and a stream ends when its token is revoked', () => {
+    const s = new Setting()
+    s.log.append({ ...page(1, put('a', '{}')), committed: 1 })
+    const ann = { user: 'ann', jti: '1', iat: 5 }
+    s.accept('x', 0, ann)
+    s.watched(1)
+    expect(s.asked).toEqual([ann])
+    s.accept('refused', 0, { user: 'ann', jti: '2', iat: 5 })
+    s.accept('other', 0, { user: 'bob', iat: 5 })
+    for (const answer of s.watches.splice(0)) answer({ checkpoint: 1, plan: 'p', revoked: [0], revision: 1 })
+    expect([s.closed.get('refused'), s.got('refused')]).toEqual([
+      4401,
+      [{ error: expect.objectContaining({ code: 'PSYNC_S2107' }) }],
+    ])
+    // It came while another was asked about.
+    expect(s.got('other')).toEqual([])
+    s.watched(1)
+    expect(s.checkpoints('other')).toEqual(['1'])
+    s.hibernate()
+    expect(s.streams.revoked({ of: 'user', hash: 'ann', before: 4 })).toBe(0)
+    expect(s.streams.revoked({ of: 'user', hash: 'ann', before: 5 })).toBe(1)
+    expect([s.closed.get('x'), s.closed.get('other')]).toEqual([4401, undefined])
   })
 
   test('a frame that is not an acknowledgement ends the stream', () => {

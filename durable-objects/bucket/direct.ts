@@ -2,9 +2,10 @@ import { z } from 'zod'
 import { signedChecksum } from '../../protocol/checksum.ts'
 import { jsonOrNull } from '../../protocol/json.ts'
 import type { PublishAnswer } from '../../protocol/messages/bucket.ts'
-import type { Serving } from '../../protocol/messages/replicator.ts'
+import type { Checked, Serving } from '../../protocol/messages/replicator.ts'
 import { CLOSE_BAD_FRAME, CLOSE_RECONNECT, CLOSE_UNAUTHORIZED } from '../../protocol/native.ts'
 import type { OpId } from '../../protocol/ops.ts'
+import { isRevokedBy, type TokenMark, type ToldRevocation } from '../../protocol/revocations.ts'
 import type { Log } from './log.ts'
 
 /** The state of a direct stream that survives hibernation. */
@@ -22,6 +23,8 @@ export interface DirectState {
   expires: number
   /** The plan under which it was admitted. */
   plan: string | null
+  /** Absent for a stream of an older Worker, and then no revocation concerns it. */
+  token?: TokenMark | undefined
   /** The number of frames that the client has acknowledged, and the sizes of the others. */
   acknowledged: number
   pending: number[]
@@ -33,6 +36,7 @@ export const directState = z.object({
   owed: z.boolean(),
   expires: z.number(),
   plan: z.string().nullable(),
+  token: z.object({ user: z.string(), jti: z.string().optional(), iat: z.number() }).optional(),
   acknowledged: z.number(),
   pending: z.array(z.number()),
 })
@@ -43,8 +47,8 @@ export interface DirectPorts<S> {
   /** Sends `error`, then closes the socket. */
   close(socket: S, code: number, error: { code: string; message: string }): void
   save(socket: S, state: DirectState): void
-  /** Asks the replicator to watch this bucket, and repeats until it answers. */
-  watch(answer: (serving: Serving) => void): void
+  /** Asks the replicator to watch this bucket, and about the tokens of new streams. Repeats until it answers. */
+  watch(tokens: TokenMark[], answer: (serving: Serving & Checked) => void): void
   /** Seconds since 1970. */
   now(): number
 }
@@ -68,6 +72,8 @@ const acknowledgement = z.strictObject({ ack: z.int().min(1) })
  * Direct streams of one bucket: ops from a position on, then live. Each gets everything up to the newest checkpoint
  * that is known to be committed, and is sent that checkpoint when it has all of it. Nothing above it is ever sent, so
  * nothing has to be taken back. Compaction does not interfere: it goes at most as far as that checkpoint.
+ *
+ * The file is long because it has everything that changes which streams there are, and what each is owed.
  */
 export class DirectStreams<S> {
   readonly #log: Log
@@ -77,6 +83,8 @@ export class DirectStreams<S> {
   /** Whether streams have come after the current call to the replicator was sent, which it does not cover. */
   #watching = false
   #unwatched = false
+  /** Streams about which the replicator has not answered. Nothing is sent to them. */
+  readonly #unchecked = new Set<S>()
 
   constructor(log: Log, ports: DirectPorts<S>, limits: Partial<DirectLimits> = {}) {
     this.#log = log
@@ -100,24 +108,36 @@ export class DirectStreams<S> {
     let unanswered = false
     for (const [socket, state] of streams) {
       this.#streams.set(socket, state)
-      unanswered ||= state.owed && untold(state)
+      if (!state.owed || !untold(state)) continue
+      this.#unchecked.add(socket)
+      unanswered = true
     }
     // The call on its behalf may have been lost with the memory, and nothing else would notify it before the next
     // change.
     if (unanswered) this.ask()
   }
 
-  accept(socket: S, { after, expires, plan }: { after: OpId; expires: number; plan: string | null }): void {
-    const state = {
+  accept(
+    socket: S,
+    {
+      after,
+      expires,
+      plan,
+      token,
+    }: { after: OpId; expires: number; plan: string | null; token?: TokenMark | undefined },
+  ): void {
+    const state: DirectState = {
       position: after,
       goal: this.#log.committed,
       owed: true,
       expires,
       plan,
+      token,
       acknowledged: 0,
       pending: [],
     }
     this.#streams.set(socket, state)
+    this.#unchecked.add(socket)
     this.#ports.save(socket, state)
     this.ask()
     this.#feed(socket, state)
@@ -154,6 +174,18 @@ export class DirectStreams<S> {
 
   gone(socket: S): void {
     this.#streams.delete(socket)
+    this.#unchecked.delete(socket)
+  }
+
+  /** Ends the streams of tokens that are refused from now on. Returns how many. */
+  revoked(told: ToldRevocation): number {
+    const concerned = [...this.#streams].filter(([, { token }]) => token && isRevokedBy(token, told))
+    for (const [socket] of concerned) this.#endRevoked(socket)
+    return concerned.length
+  }
+
+  #endRevoked(socket: S): void {
+    this.#end(socket, CLOSE_UNAUTHORIZED, 'PSYNC_S2107', 'the token was revoked')
   }
 
   /** Called when something was committed. */
@@ -201,9 +233,16 @@ export class DirectStreams<S> {
     if (this.#watching || !this.#unwatched) return
     this.#watching = true
     this.#unwatched = false
-    this.#ports.watch((serving) => {
+    const asked = [...this.#unchecked]
+    // One without a token is asked about as well, so that places stay what they are.
+    const tokens = asked.map((socket) => this.#streams.get(socket)?.token ?? { user: '', iat: 0 })
+    this.#ports.watch(tokens, ({ revoked = [], checkpoint, plan }) => {
       this.#watching = false
-      this.publish(serving)
+      for (const [i, socket] of asked.entries()) {
+        this.#unchecked.delete(socket)
+        if (revoked.includes(i) && this.#streams.has(socket)) this.#endRevoked(socket)
+      }
+      this.publish({ checkpoint, plan })
       this.#watch()
     })
   }
@@ -225,8 +264,8 @@ export class DirectStreams<S> {
       // After hibernation the log does not know what is committed; the replicator will say.
       if (answer.kind === 'overtaken') return
       // Send nothing before the replicator's answer: the checkpoint that the log knows may be older than what the
-      // client had, or only a part of the copy for which this plan waited.
-      if (this.#watching && untold(state)) return
+      // client had, or only a part of the copy for which this plan waited; and the token may have been revoked.
+      if (this.#unchecked.has(socket) || (this.#watching && untold(state))) return
       const complete = !answer.more
       if (answer.count === 0 && !state.owed) return
       state.position = complete ? Math.max(answer.last, goal) : answer.last
@@ -259,7 +298,7 @@ export class DirectStreams<S> {
   }
 
   #end(socket: S, closeCode: number, code: string, message: string): void {
-    this.#streams.delete(socket)
+    this.gone(socket)
     this.#ports.close(socket, closeCode, { code, message })
   }
 }

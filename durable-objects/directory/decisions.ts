@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { PutRequest } from '../../protocol/messages/directory.ts'
+import type { RevocationChange } from '../../protocol/messages/replicator.ts'
 import { shareTokens, type AcceptedTokens, type TokenIdentity } from '../../tenants/stored/identities.ts'
 import { SCRIPT_TENANT } from '../../tenants/script.ts'
 import { formerAfter, formerField } from '../../tenants/stored/former.ts'
@@ -17,6 +18,7 @@ import {
 import { open, seal, sealedBy, type KeyRing } from '../../tenants/stored/seal.ts'
 import type { Placement } from '../shared/placement.ts'
 import { newJob } from './jobs.ts'
+import type { Untold } from './untold.ts'
 import type { DirectoryStore, StoredTenant } from './storage.ts'
 
 /** Tenants of one deployment: the list of all names is in the memory of every isolate that answers requests. */
@@ -172,6 +174,26 @@ export function setState(
     store.write({ record, sealed: before.sealed })
     store.note({ at: now.toISOString(), by, action: state, tenant: name })
     return record
+  })
+}
+
+/**
+ * Stores a change of the revocations of a tenant, and returns its number. Throws ROCKPOOL_TENANT and
+ * ROCKPOOL_TENANT_CONFLICT.
+ */
+export function revoke(
+  store: DirectoryStore,
+  untold: Untold,
+  { name, change }: { name: string; change: RevocationChange },
+  now: Date,
+): number {
+  return store.transaction(() => {
+    if (known(store, name).record.state === 'deleting')
+      throw conflict(`the tenant ${name} is being deleted, and refuses every token`)
+    const { of, value } = change.kind === 'revoke' ? change.revocation : change.subject
+    const entry = { at: now.toISOString(), by: change.by, action: change.kind, tenant: name }
+    store.note({ ...entry, details: `${of} ${value}` })
+    return untold.add(name, change, now.getTime())
   })
 }
 

@@ -8,10 +8,11 @@ import type {
   OverdueTenant,
   PutRequest,
   RecordAnswer,
+  RevocationOutcome,
   SetStateRequest,
   TenantJob,
 } from '../../protocol/messages/directory.ts'
-import type { ReplicatorRpc } from '../../protocol/messages/replicator.ts'
+import type { ReplicatorRpc, RevocationChange } from '../../protocol/messages/replicator.ts'
 import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import { lateMs } from '../../tenants/late.ts'
 import { hasScriptTenant, standsBeside } from '../../tenants/script.ts'
@@ -20,14 +21,16 @@ import { keyRing, type KeyRing } from '../../tenants/stored/seal.ts'
 import type { Environment } from '../environment.ts'
 import { censusOf } from '../census/calls.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
-import { replicatorStub } from '../shared/namespaces.ts'
+import { replicatorStub, type Placed } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
 import { placementOf } from '../shared/placement.ts'
 import { answered, callDeadline } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
-import { bury, left, put, rekey, setState } from './decisions.ts'
+import { bury, left, put, rekey, revoke, setState } from './decisions.ts'
 import { shownJob, step, type JobPorts } from './jobs.ts'
 import { DirectoryStore } from './storage.ts'
+import { tell } from './telling.ts'
+import { Untold } from './untold.ts'
 
 const identities = z.array(
   z.object({ key: z.string(), audiences: z.array(z.string()), issuers: z.array(z.string()).nullable() }),
@@ -42,6 +45,8 @@ const BREAK_RUNS = 6
 const JOBS_AT_ONCE = 10
 /** How long one step may take: it waits for relays, for buckets or for the database. */
 const STEP_MS = 30_000
+/** How long a replicator may take to tell all relays and followed buckets of one revocation. */
+const TELLING_MS = 25_000
 
 /**
  * All tenants of a deployment: who they are, their settings and encrypted secrets, and what no two of them may share.
@@ -49,15 +54,20 @@ const STEP_MS = 30_000
  */
 export class Directory extends DurableObject<Environment> implements DirectoryRpc {
   readonly #store: DirectoryStore
+  readonly #untold: Untold
+  /** The last turn of each tenant that is told of revocations: one goes on after the other. */
+  readonly #turns = new Map<string, Promise<unknown>>()
   /** Tenants of which a step is under way. */
   readonly #stepping = new Set<string>()
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
     objectName(ctx)
-    this.#store = new DirectoryStore(durableDatabase(ctx.storage))
-    // An alarm whose handler was ended again and again is dropped by the platform; the jobs are not.
-    if (this.#store.nextJob !== null) void this.#arm()
+    const db = durableDatabase(ctx.storage)
+    this.#store = new DirectoryStore(db)
+    this.#untold = new Untold(db)
+    // An alarm whose handler was ended again and again is dropped by the platform; what is due is not.
+    if (this.#nextDue !== null) void this.#arm()
   }
 
   async names(request: Versioned & { revision?: number }): Promise<NamesAnswer> {
@@ -126,8 +136,56 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
   /** Continues what is due. A job has one step at a time, and those of several tenants go on side by side. */
   override async alarm(): Promise<void> {
     await this.ctx.storage.setAlarm(Date.now() + STEP_MS)
-    await Promise.all(this.#store.dueJobs(Date.now(), JOBS_AT_ONCE).map((name) => this.#advance(name)))
+    const now = Date.now()
+    await Promise.all([
+      ...this.#store.dueJobs(now, JOBS_AT_ONCE).map((name) => this.#advance(name)),
+      ...this.#untold.due(now, JOBS_AT_ONCE).map((tenant) => this.#tell(tenant, null)),
+    ])
     await this.#arm()
+  }
+
+  async revoke(request: Versioned & { name: string; change: RevocationChange }): Promise<RevocationOutcome> {
+    checkVersion(request)
+    const { name } = request
+    const turn = this.#tell(name, revoke(this.#store, this.#untold, request, new Date()))
+    // In case this call is ended before it has done what follows.
+    await this.ctx.storage.setAlarm(Date.now() + STEP_MS)
+    try {
+      return await turn
+    } finally {
+      await this.#arm()
+    }
+  }
+
+  async untold(request: Versioned & { name: string }): Promise<{ changes: RevocationChange[]; error: string | null }> {
+    checkVersion(request)
+    const changes = this.#untold.list(request.name, MAX_AUDIT_PAGE).map(({ change }) => change)
+    return { changes, error: this.#untold.failed(request.name)?.error || null }
+  }
+
+  /** Tells the replicator of a tenant of its revocations: up to the one that an operator waits for, or all. */
+  #tell(tenant: string, own: number | null): Promise<RevocationOutcome> {
+    const ask = this.#callsOf(tenant)
+    const v = MESSAGE_VERSION
+    const ports = {
+      untold: this.#untold,
+      revoke: (change: RevocationChange) => ask((replicator) => replicator.revoke({ v, ...change }), TELLING_MS),
+      now: Date.now,
+    }
+    const before = this.#turns.get(tenant) ?? Promise.resolve()
+    const turn = before.catch(() => {}).then(() => tell({ tenant, own }, ports))
+    this.#turns.set(tenant, turn)
+    const over = () => {
+      if (this.#turns.get(tenant) === turn) this.#turns.delete(tenant)
+    }
+    turn.then(over, over)
+    return turn
+  }
+
+  /** When something is due next: ms since 1970, or null. */
+  get #nextDue(): number | null {
+    const due = [this.#store.nextJob, this.#untold.nextDue].filter((each) => each !== null)
+    return due.length === 0 ? null : Math.min(...due)
   }
 
   #shown(name: string): TenantJob | null {
@@ -137,7 +195,7 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
 
   /** Sets the alarm for the next step. */
   async #arm(): Promise<void> {
-    const next = this.#store.nextJob
+    const next = this.#nextDue
     if (next === null) await this.ctx.storage.deleteAlarm()
     else await this.ctx.storage.setAlarm(Math.max(Date.now(), next))
   }
@@ -163,10 +221,19 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
     }
   }
 
+  /** The tenant's place; that of the script when the record says none. */
+  #placed(name: string): Placed {
+    return { name, place: this.#store.find(name)?.record.place ?? placementOf(this.env) }
+  }
+
+  #callsOf(name: string) {
+    const placed = this.#placed(name)
+    return <T>(call: (replicator: ReplicatorRpc) => Promise<T>, deadlineMs = callDeadline(this.env)): Promise<T> =>
+      answered(() => call(replicatorStub(this.env, placed)), deadlineMs)
+  }
+
   #portsOf(name: string): JobPorts {
-    const place = this.#store.find(name)?.record.place ?? placementOf(this.env)
-    const ask = <T>(call: (replicator: ReplicatorRpc) => Promise<T>, deadlineMs = callDeadline(this.env)): Promise<T> =>
-      answered(() => call(replicatorStub(this.env, { name, place })), deadlineMs)
+    const ask = this.#callsOf(name)
     const v = MESSAGE_VERSION
     return {
       standing: async (state, version) => {
@@ -174,9 +241,13 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
         // A change ends the object, and the first call with it.
         await tell().catch(tell)
       },
+      revoke: async () => {
+        const { error } = await this.#tell(name, null)
+        if (error !== null) throw new Error(`revocations could not be told: ${error}`)
+      },
       leaveSource: () => ask((replicator) => replicator.leaveSource({ v }), STEP_MS),
       removeBuckets: (after) => ask((replicator) => replicator.removeBuckets({ v, after }), STEP_MS),
-      eraseCensus: async () => censusOf(this.env, { name, place }, callDeadline(this.env))?.erase(),
+      eraseCensus: async () => censusOf(this.env, this.#placed(name), callDeadline(this.env))?.erase(),
       eraseAll: () => ask((replicator) => replicator.eraseAll({ v })),
       now: Date.now,
       lateMs: lateMs(this.env),

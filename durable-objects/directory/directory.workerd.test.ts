@@ -58,9 +58,9 @@ test('a message of another version is refused', async () => {
 })
 
 test('a class of a later version stores nothing and says so', async () => {
-  const response = await env.CENSUS.getByName('acme').fetch('https://census/')
+  const response = await env.WRITER.getByName('acme').fetch('https://writer/')
   expect([response.status, await response.json()]).toMatchObject([501, { error: { code: 'ROCKPOOL_NOT_YET' } }])
-  const tables = await runInDurableObject(env.CENSUS.getByName('acme'), (_, state) =>
+  const tables = await runInDurableObject(env.WRITER.getByName('acme'), (_, state) =>
     state.storage.sql.exec('SELECT count(*) AS n FROM sqlite_master').one(),
   )
   expect(tables).toEqual({ n: 0 })

@@ -27,6 +27,7 @@ function tenant() {
       called(`standing ${standing}`)
       state.standing = standing
     },
+    revoke: async () => called('revoke'),
     leaveSource: async () => {
       called('source')
       state.source = false
@@ -63,7 +64,8 @@ test.each(['suspended', 'active'] as const)(
   async (state) => {
     const { calls, through, job } = tenant()
     expect(await through(job(state))).toBeNull()
-    expect(calls).toEqual([`standing ${state}`])
+    // What was revoked meanwhile, before anybody is served again.
+    expect(calls).toEqual([...(state === 'active' ? ['revoke'] : []), `standing ${state}`])
   },
 )
 

@@ -30,6 +30,8 @@ export interface Job {
 /** The calls of the tenant's replicator. Each rejects when it is not answered in time. */
 export interface JobPorts {
   standing(state: Standing, version: number): Promise<unknown>
+  /** Tells what was revoked while the replicator could not be told. */
+  revoke(): Promise<void>
   leaveSource(): Promise<void>
   removeBuckets(after: number): Promise<RemovedBuckets>
   eraseAll(): Promise<void>
@@ -76,6 +78,8 @@ export async function step(job: Job, ports: JobPorts): Promise<Job | null> {
 async function advanced(job: Job, ports: JobPorts): Promise<Job | null> {
   switch (job.phase) {
     case 'telling':
+      // Before anybody is served again.
+      if (job.state === 'active') await ports.revoke()
       await ports.standing(job.state, job.version)
       if (job.state !== 'deleting') return null
       return { ...job, phase: job.keepSource ? 'buckets' : 'source' }

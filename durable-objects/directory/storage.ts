@@ -33,6 +33,13 @@ export const MIGRATIONS: readonly Step[] = [
   CREATE INDEX due_by_time ON due (at);
   INSERT INTO due SELECT name, 0 FROM tenants WHERE named LIKE '%"state":"active"%';
   `,
+  // Revocations that are to be told to replicators, and when, see `untold.ts`.
+  `
+  CREATE TABLE revocations (number INTEGER PRIMARY KEY, tenant TEXT NOT NULL, body TEXT NOT NULL);
+  CREATE INDEX revocations_by_tenant ON revocations (tenant, number);
+  CREATE TABLE telling (tenant TEXT PRIMARY KEY, due INTEGER NOT NULL, failures INTEGER NOT NULL, error TEXT NOT NULL) WITHOUT ROWID;
+  CREATE INDEX telling_by_due ON telling (due);
+  `,
 ]
 
 /** How often it is stored that the cron trigger runs, and after how long without it all tenants are woken: ms. */
@@ -65,7 +72,13 @@ const identityShape = z.object({
   claim: z.string().nullable(),
 })
 const namedShape = z.object({ name: z.string(), version: z.number(), state: z.string(), hosts: z.array(z.string()) })
-const entryShape = z.object({ at: z.string(), by: z.string(), action: z.string(), tenant: z.string() })
+const entryShape = z.object({
+  at: z.string(),
+  by: z.string(),
+  action: z.string(),
+  tenant: z.string(),
+  details: z.string().optional(),
+})
 
 /**
  * The tables of the Directory. Everything is synchronous; what decides is in `directory/decisions.ts`. The file is long
@@ -185,6 +198,8 @@ export class DirectoryStore {
     this.#db.run('DELETE FROM identities WHERE tenant = ?', name)
     this.#db.run('DELETE FROM jobs WHERE tenant = ?', name)
     this.#db.run('DELETE FROM due WHERE tenant = ?', name)
+    this.#db.run('DELETE FROM revocations WHERE tenant = ?', name)
+    this.#db.run('DELETE FROM telling WHERE tenant = ?', name)
     this.#names().delete(name)
     this.#listChanged()
   }

@@ -25,6 +25,9 @@ const shape = z.union([
     source: streamSource.optional(),
     /** The checkpoint of the last message to it. */
     position: z.number().optional(),
+    /** See `TokenMark`; absent likewise, or when the token has no `jti`. */
+    jti: z.string().optional(),
+    iat: z.number().optional(),
     sent: z.number(),
     received: z.number(),
     since: z.number(),
@@ -42,6 +45,8 @@ const shape = z.union([
      */
     fencedMarks: z.instanceof(Uint8Array).nullable().optional(),
     key: z.instanceof(Uint8Array).optional(),
+    /** The number of the newest revocation that the relay has heard of. */
+    revision: z.number().optional(),
     /** See `ReplicatorFrame`. */
     comparing: z.number().optional(),
   }),
@@ -64,6 +69,8 @@ export interface StreamAttachment {
   client?: string | undefined
   source?: StreamSource | undefined
   position?: OpId | undefined
+  jti?: string | undefined
+  iat?: number | undefined
   sent: number
   received: number
   /** When it came, in milliseconds since 1970. Until its first ping this is its only sign of life. */
@@ -76,5 +83,6 @@ export interface ReplicatorAttachment {
   received: number
   fenced?: boolean | undefined
   fencedMarks?: Uint8Array | null | undefined
+  revision?: number | undefined
   comparing?: number | undefined
 }

@@ -2,6 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import {
   CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
+  CLOSE_REVOKED,
   CLOSE_TENANT,
   CLOSE_USER_STREAMS,
   PING,
@@ -9,11 +10,13 @@ import {
   SOCKET_CREDIT,
   SOURCE_HEADER,
   type AckFrame,
+  type AdmittedFrame,
   type RelayRpc,
   replicatorFrame,
   streamFrame,
 } from '../../protocol/messages/relay.ts'
 import type { RelayClients, StreamSource } from '../../protocol/messages/census.ts'
+import type { TokenMark, ToldRevocation } from '../../protocol/revocations.ts'
 import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import { partOfRelay, relaysFor } from '../../tenants/budget.ts'
@@ -36,6 +39,7 @@ import type { RelayPorts } from './ports.ts'
 import { remembered } from './remembered.ts'
 import { rooms } from './room.ts'
 import { StreamLevels } from './stream-levels.ts'
+import { TokenChecks } from './token-checks.ts'
 
 const STREAM = 'stream'
 const REPLICATOR = 'replicator'
@@ -62,6 +66,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   readonly #name: string
   readonly #machine: RelayMachine<WebSocket>
   readonly #streams = new Map<WebSocket, StreamAttachment>()
+  readonly #checks: TokenChecks<WebSocket>
   #marks = new Marks()
   #replicator: { socket: WebSocket; state: ReplicatorAttachment; acknowledged: number } | null = null
   #linger: ReturnType<typeof setTimeout> | null = null
@@ -93,6 +98,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         return state !== undefined && state.sent - state.received <= SOCKET_CREDIT
       },
       close: (socket, reason, why) => {
+        this.#checks.gone(socket)
         this.#streams.delete(socket)
         closeQuietly(socket, why ? { full: CLOSE_RELAY_FULL, fenced: CLOSE_BUCKET_FENCED }[why] : 1012, reason)
       },
@@ -130,12 +136,23 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         const request = { v: MESSAGE_VERSION, relay: this.#name }
         void this.#untilAnswered(() => replicatorStub(this.env, this.#placed).attach(request)).then(done)
       },
-      committed: (answer) => {
-        void this.#untilAnswered(() => replicatorStub(this.env, this.#placed).committed({ v: MESSAGE_VERSION })).then(
-          (committed) => answer(committed?.checkpoint ?? 0),
-        )
-      },
+      committed: (answer) => void this.#checks.question().then((serving) => answer(serving?.checkpoint ?? 0)),
     }
+    this.#checks = new TokenChecks({
+      ask: (tokens) =>
+        this.#untilAnswered(() => replicatorStub(this.env, this.#placed).committed({ v: MESSAGE_VERSION, tokens })),
+      streams: () => this.#tokens(),
+      end: (socket) => this.#end(socket, CLOSE_REVOKED, 'the token was revoked'),
+      admitted: (socket, seq) => {
+        const frame: AdmittedFrame = { v: MESSAGE_VERSION, type: 'admitted', seq }
+        sendQuietly(socket, JSON.stringify(frame))
+      },
+      saveRevision: (revision) => {
+        if (!this.#replicator) return
+        this.#replicator.state.revision = revision
+        this.#saveReplicator()
+      },
+    })
     this.#machine = new RelayMachine(effects, rooms.of(this.#name))
     this.#told = new StreamLevels((level, streams) => this.#tell(level, streams))
     this.#wake()
@@ -155,6 +172,14 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   async dismiss(request: Versioned): Promise<number> {
     checkVersion(request)
     return this.#dismissed()
+  }
+
+  async revoke({ revision, ...request }: Versioned & ToldRevocation & { revision: number }): Promise<number> {
+    checkVersion(request)
+    const ended = this.#checks.revoked(request, revision)
+    this.#stayAwake()
+    this.#lingerWhenAlone()
+    return ended
   }
 
   /** The tenant is not served: all streams end, and nothing is left that would wake the object. */
@@ -179,7 +204,12 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       const source = sourceOf(request.headers.get(SOURCE_HEADER))
       return this.#acceptStream(new URL(request.url).searchParams, tenant, source)
     }
-    if (path === '/replicator') return this.#acceptReplicator()
+    if (path === '/replicator') {
+      const response = this.#acceptReplicator()
+      // It may have been attached too late to be told.
+      this.#checks.heard(Number(new URL(request.url).searchParams.get('revision') ?? 0))
+      return response
+    }
     return new Response('no such path', { status: 404 })
   }
 
@@ -215,6 +245,11 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       state.received = Math.max(state.received, frame.received)
       this.#saveStream(socket, state)
       this.#machine.flush(socket)
+    } else if (frame.type === 'token') {
+      Object.assign(state, { jti: frame.jti, iat: frame.iat })
+      this.#saveStream(socket, state)
+      const token = tokenOf(state)
+      if (token) this.#checks.renewed(socket, token, frame.seq)
     } else this.#machine.subscribe(socket, frame)
     this.#stayAwake()
   }
@@ -225,6 +260,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       this.#replicator = null
       this.#wakeReplicator()
     }
+    this.#checks.gone(socket)
     if (this.#streams.delete(socket)) {
       this.#machine.streamGone(socket)
       this.#report()
@@ -279,7 +315,14 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     faultPoint('relay.stream', { object: this.ctx })
     if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
     const level = this.#told.level(this.#streams.size, partOfRelay(relaysFor(relays, budget), budget))
-    const of = { user: asked.get('user') ?? undefined, client: asked.get('client') ?? undefined }
+    const said = (name: string) => asked.get(name) ?? undefined
+    const iat = said('iat')
+    const of = {
+      user: said('user'),
+      client: said('client'),
+      jti: said('jti'),
+      iat: iat === undefined ? undefined : Number(iat),
+    }
     if (of.user !== undefined) {
       const by = { user: of.user, client: of.client ?? '' }
       const admission = admit(this.#users(), by, Date.now(), perUser, level === 'refuse')
@@ -304,6 +347,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     }
     this.#streams.set(socket, state)
     this.#saveStream(socket, state)
+    const token = tokenOf(state)
+    if (token) this.#checks.arrived(socket, token)
     if (this.#linger) clearTimeout(this.#linger)
     this.#linger = null
     if (this.#streams.size === 1) void this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
@@ -326,7 +371,15 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       if (user !== undefined) yield [socket, { user, client, since }]
   }
 
+  *#tokens(): Iterable<[WebSocket, TokenMark]> {
+    for (const [socket, state] of this.#streams) {
+      const token = tokenOf(state)
+      if (token) yield [socket, token]
+    }
+  }
+
   #end(socket: WebSocket, code: number, reason: string): void {
+    this.#checks.gone(socket)
     this.#streams.delete(socket)
     this.#machine.streamGone(socket)
     closeQuietly(socket, code, reason)
@@ -338,7 +391,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     const { client, server: socket } = socketPair()
     const older = this.#replicator?.socket
     this.ctx.acceptWebSocket(socket, [REPLICATOR])
-    this.#replicator = { socket, state: { checkpoint: null, plan: null, received: 0 }, acknowledged: 0 }
+    const { revision } = this.#checks
+    this.#replicator = { socket, state: { checkpoint: null, plan: null, received: 0, revision }, acknowledged: 0 }
     this.#saveReplicator()
     this.#machine.replicatorArrived()
     if (older) closeQuietly(older, 1000, 'a newer socket')
@@ -366,6 +420,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     // The attachment does not say what was acknowledged. With 0 here, the next frame is acknowledged at once, so that
     // the sender does not wait for ever.
     if (replicator) this.#replicator = { ...replicator, acknowledged: 0 }
+    this.#checks.wake(replicator?.state.revision ?? 0)
     this.#machine.wake(
       at,
       streams.map(({ socket, saved }) => [socket, saved]),
@@ -401,7 +456,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
    * what, and while the replicator is missing, because it may die again before it has opened its socket.
    */
   #stayAwake(): void {
-    if (this.#machine.owing || this.#alone) {
+    if (this.#machine.owing || this.#checks.owing || this.#alone) {
       this.#awake ??= setInterval(() => {
         this.#machine.renew()
         this.#stayAwake()
@@ -467,6 +522,13 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     })
   }
 }
+
+/**
+ * Returns the token of a stream, or null for one of an older Worker. One that does not say when its token was issued is
+ * taken for the oldest, so that a revocation ends it: it may come back when that Worker has gone.
+ */
+const tokenOf = ({ user, client, jti, iat = 0 }: StreamAttachment): TokenMark | null =>
+  user === undefined ? null : { user, client, jti, iat }
 
 /** An error that came through RPC keeps its code. */
 const isNoTenant = (error: unknown): boolean =>

@@ -2,7 +2,16 @@ import { DurableObject } from 'cloudflare:workers'
 import { FIRST_KIND, kindOf } from '../../sources/registry.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { ConfigsAnswer, DeployAnswer, DeployRequest, RollbackAnswer } from '../../protocol/messages/admin.ts'
-import type { RemovedBuckets, ReplicatorRpc, Serving, Standing } from '../../protocol/messages/replicator.ts'
+import type {
+  Checked,
+  RemovedBuckets,
+  ReplicatorRpc,
+  RevocationChange,
+  Serving,
+  Standing,
+  StoredRevocation,
+} from '../../protocol/messages/replicator.ts'
+import type { Subject, TokenMark } from '../../protocol/revocations.ts'
 import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import type { Versioned } from '../../protocol/versions.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
@@ -17,12 +26,14 @@ import { isUsed, notServed } from './standing.ts'
 import { replicatorStatus, verifyWaitsFor, type SourceOfStatus } from './status.ts'
 import { wire, type Wired } from './wiring.ts'
 
+/** Revocations that one answer lists. */
+const MAX_REVOCATIONS_PAGE = 1_000
 /** Storage that a newer release has written is looked at again after this time. */
 const NEWER_STORAGE_MS = 60_000
 
 /**
  * One tenant's replicator: the calls of other objects and of Workers, and its alarm. Each goes to the part that answers
- * it; `wiring.ts` makes the parts.
+ * it; `wiring.ts` makes the parts. The file is long because it is the list of all calls.
  */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
   /**
@@ -49,11 +60,15 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return wired
   }
 
-  /** Admits a call. Throws ROCKPOOL_MESSAGE_VERSION, and ROCKPOOL_TENANT unless the tenant is active. */
-  async #admit(request: Versioned): Promise<void> {
+  /**
+   * Admits a call. Throws ROCKPOOL_MESSAGE_VERSION, ROCKPOOL_TENANT unless the tenant is active, and PSYNC_S2107 for a
+   * token that was revoked.
+   */
+  async #admit(request: Versioned, token?: TokenMark): Promise<void> {
     checkVersion(request)
     await this.#confirm()
     if (this.#isClosed) throw notServed(this.#name, this.#parts.store.state.get('standing'))
+    if (token) this.#parts.store.revocations.refuse(token)
   }
 
   /**
@@ -92,18 +107,23 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     await sessions.arm()
   }
 
-  async committed(request: Versioned & { bucket?: string }): Promise<Serving> {
-    await this.#admit(request)
+  async committed(
+    request: Versioned & { bucket?: string; tokens?: TokenMark[]; token?: TokenMark },
+  ): Promise<Serving & Checked> {
+    await this.#admit(request, request.token)
     if (request.bucket !== undefined) this.#refuseFenced(request.bucket)
-    return this.#parts.store.serving
+    const { store } = this.#parts
+    return { ...store.serving, ...store.revocations.check(request.tokens) }
   }
 
-  async watch(request: Versioned & { bucket: string }): Promise<Serving> {
+  async watch(request: Versioned & { bucket: string; tokens?: TokenMark[] }): Promise<Serving & Checked> {
     await this.#admit(request)
     this.#refuseFenced(request.bucket)
-    const serving = this.#parts.watchers.watch(request.bucket)
-    await this.#parts.sessions.arm()
-    return serving
+    const { watchers, store, sessions } = this.#parts
+    // In one turn: a revocation that comes later finds the bucket among those that are followed.
+    const answer = { ...watchers.watch(request.bucket), ...store.revocations.check(request.tokens) }
+    await sessions.arm()
+    return answer
   }
 
   async left(request: Versioned & { bucket: string }): Promise<void> {
@@ -130,8 +150,10 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return this.#parts.store.plans.text(request.hash)
   }
 
-  async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
-    await this.#admit(request)
+  async writeCheckpoint(
+    request: Versioned & { user: string; clientId: string; token?: TokenMark },
+  ): Promise<{ writeCheckpoint: string }> {
+    await this.#admit(request, request.token)
     const { writes, sessions, usage } = this.#parts
     usage.refusePaused()
     const writeCheckpoint = await writes.request(request.user, request.clientId)
@@ -141,9 +163,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async checkpointRequest(
-    request: Versioned & { user: string; clientId: string; id: string },
+    request: Versioned & { user: string; clientId: string; id: string; token?: TokenMark },
   ): Promise<{ id: string }> {
-    await this.#admit(request)
+    await this.#admit(request, request.token)
     const { writes, sessions, usage } = this.#parts
     usage.refusePaused()
     const id = await writes.request(request.user, request.clientId, BigInt(request.id))
@@ -169,6 +191,21 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (this.#isUnconfirmed && request.state !== 'active') return { streams: 0 }
     await this.#confirm()
     return this.#parts.standing.told(request)
+  }
+
+  async revoke(request: Versioned & RevocationChange): Promise<{ streams: number }> {
+    checkVersion(request)
+    await this.#confirm()
+    const { store, revoke } = this.#parts
+    const standing = store.state.get('standing')
+    if (standing === 'deleting') throw notServed(this.#name, standing)
+    return revoke(request)
+  }
+
+  async revocations(request: Versioned & { after?: Subject; limit: number }): Promise<StoredRevocation[]> {
+    checkVersion(request)
+    await this.#confirm()
+    return this.#parts.store.revocations.list(request.after, Math.min(request.limit, MAX_REVOCATIONS_PAGE))
   }
 
   async leaveSource(request: Versioned): Promise<void> {

@@ -36,7 +36,12 @@ function replicator() {
       relays: () => ['acme/main/0', 'acme/main/1'],
       relay: async (name, call) => {
         await answer(`dismiss ${name}`)
-        return call({ dismiss: async () => 3, streams: async () => 0, clients: async () => ({ streams: [], more: 0 }) })
+        return call({
+          dismiss: async () => 3,
+          streams: async () => 0,
+          clients: async () => ({ streams: [], more: 0 }),
+          revoke: async () => 0,
+        })
       },
       bucket: async (name, call) => {
         await answer(`bucket ${name}`)

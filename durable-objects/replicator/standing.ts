@@ -4,14 +4,14 @@ import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import type { BucketRpc } from '../../protocol/messages/bucket.ts'
 import type { RelayRpc } from '../../protocol/messages/relay.ts'
 import type { Database } from '../shared/database.ts'
+import { inTurn } from './in-turn.ts'
 import type { HealthWatch } from './session/health-watch.ts'
 import { measurePaused, PAUSED_CHECKS } from './session/paused.ts'
 import type { SourceAccess } from './session/source-access.ts'
 import type { Store } from './store/store.ts'
 
-/** Buckets whose storage one call erases, and how many of them at a time. Each gets three calls. */
+/** Buckets whose storage one call erases. Each gets three calls. */
 export const BUCKETS_A_CALL = 200
-const AT_ONCE = 20
 /** In place of WAL_CHECK_SECONDS, when settings are wrong. */
 const SETTINGLESS_SECONDS = 60
 
@@ -224,8 +224,4 @@ async function erase(bucket: ObjectCalls['bucket'], name: string): Promise<void>
   await bucket(name, (stub) => stub.remove(request))
   const { erased } = await bucket(name, (stub) => stub.erase({ ...request, upTo: Number.MAX_SAFE_INTEGER }))
   if (!erased) throw new Error(`the bucket ${name} is followed again`)
-}
-
-async function inTurn(names: readonly string[], work: (name: string) => Promise<unknown>): Promise<void> {
-  for (let i = 0; i < names.length; i += AT_ONCE) await Promise.all(names.slice(i, i + AT_ONCE).map(work))
 }

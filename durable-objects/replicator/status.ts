@@ -73,6 +73,8 @@ export function replicatorStatus(parts: StatusParts, asked: AskedForStatus): Rep
     deploy: parts.admin.status(),
     verify: parts.verification.status(verifyWaitsFor(parts)),
     relays: relays.size,
+    standing: state.get('standing'),
+    revocations: store.revocations.size,
     ...(asked.isFresh && looks.last ? { openStreams: looks.last.streams, buckets: buckets.count } : {}),
     session: {
       since: session?.since ?? null,

@@ -1,6 +1,9 @@
 import { bucketObjectName } from '../../protocol/names.ts'
 import { kindOf } from '../../sources/registry.ts'
 import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
+import type { RevocationChange } from '../../protocol/messages/replicator.ts'
+import type { BucketRpc } from '../../protocol/messages/bucket.ts'
+import type { RelayRpc } from '../../protocol/messages/relay.ts'
 import type { Environment } from '../environment.ts'
 import { CLOCK } from '../shared/clock.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
@@ -15,6 +18,7 @@ import { FormerSources } from './session/former-sources.ts'
 import { Sessions } from './sessions.ts'
 import { SourceConnections } from './source-connections.ts'
 import { SourceLooks } from './source-looks.ts'
+import { revoke } from './revoking.ts'
 import { TenantStanding } from './standing.ts'
 import { Usage } from './usage.ts'
 import { lastDelivered } from './writes/mailboxes.ts'
@@ -29,6 +33,8 @@ export interface Wired extends Parts {
   readonly admin: Admin
   readonly standing: TenantStanding
   readonly usage: Usage
+  /** See `ReplicatorRpc.revoke`. */
+  revoke(change: RevocationChange): Promise<{ streams: number }>
   tenant(): OwnTenant
   /** Returns whether a client is connected: then the tenant is followed live. */
   isLive(): boolean
@@ -67,7 +73,10 @@ export function wire({ ctx, env, name }: Wiring): Wired {
       const objectName = await bucketObjectName(tenantName, bucket)
       return call(bucketStub(env(), placed(), objectName))
     },
-    connectRelay: (relay, serial) => connectRelay(env(), placed(), relay, serial),
+    connectRelay: (relay, serial) => {
+      const { revision } = parts.store.revocations
+      return connectRelay(env(), placed(), relay, { serial, revision })
+    },
   })
   const { store, marks, committer, relays, watchers, deploys, fencing } = parts
   const { state, rows, diagnostics } = store
@@ -127,17 +136,21 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     begin: () => sessions.restart(),
     waitingFor: () => current.waitingFor,
   })
+  const objects = {
+    relays: () => relays.names,
+    relay: <T>(relay: string, call: (stub: RelayRpc) => Promise<T>) =>
+      answered(() => call(relayStub(env(), placed(), relay)), callMs()),
+    async bucket<T>(bucket: string, call: (stub: BucketRpc) => Promise<T>) {
+      const objectName = await bucketObjectName(tenantName, bucket)
+      return answered(() => call(bucketStub(env(), placed(), objectName)), callMs())
+    },
+  }
   const standing = new TenantStanding({
     tenant: tenantName,
     ctx,
     store,
     health: parts.health,
-    relays: () => relays.names,
-    relay: (relay, call) => answered(() => call(relayStub(env(), placed(), relay)), callMs()),
-    bucket: async (bucket, call) => {
-      const objectName = await bucketObjectName(tenantName, bucket)
-      return answered(() => call(bucketStub(env(), placed(), objectName)), callMs())
-    },
+    ...objects,
     connected: (question) => connections.ask(question),
     leaveFormer: () => former.leaveAll(),
     walCheckSeconds: async () => (await tenant().find('whatever')).replication.walCheckSeconds,
@@ -155,6 +168,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     admin,
     standing,
     usage,
+    revoke: (change) => revoke(change, { store, ...objects }),
     tenant,
     isLive,
     rowsWritten: () => db.rowsWritten,

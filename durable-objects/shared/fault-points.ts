@@ -16,6 +16,7 @@ export const FAULT_POINTS = {
   'replicator.start': ['abort'],
   'replicator.attach': ['throw', 'abort', 'delay', 'hang'],
   'replicator.write': ['throw', 'abort', 'delay', 'hang'],
+  'replicator.revoked': ['throw', 'abort', 'delay', 'hang'],
   'replicator.alarm': ['throw', 'abort', 'delay', 'hang'],
 
   'session.prepare': ['throw', 'abort', 'delay', 'hang'],

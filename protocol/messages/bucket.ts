@@ -1,5 +1,6 @@
 import type { Part, RowsSum } from '../digest.ts'
 import type { OpId } from '../ops.ts'
+import type { ToldRevocation } from '../revocations.ts'
 import type { Versioned } from '../versions.ts'
 import type { Serving } from './replicator.ts'
 
@@ -123,6 +124,8 @@ export interface BucketRpc {
   digest(request: DigestRequest): Promise<DigestAnswer>
   /** Ends all direct streams, because the tenant is not served. */
   dismiss(request: Versioned): Promise<void>
+  /** Ends direct streams of tokens that are refused from now on. Returns how many. */
+  revoke(request: Versioned & ToldRevocation): Promise<number>
   /**
    * Makes the totals match the ops again, without an op. With `steps` it does a part of the work, and is called again
    * while there is `more`. Without `steps`, as the version before calls it, it does everything; a bucket of that

@@ -1,4 +1,5 @@
 import type { Versioned } from '../versions.ts'
+import type { RevocationChange } from './replicator.ts'
 
 // The calls of the Directory object and their answers. Records and changes are declared where they are read:
 // tenants/stored/record.ts.
@@ -50,6 +51,16 @@ export interface TenantJob {
   error: string | null
 }
 
+/**
+ * What has come of a revocation. `streams`: how many it has ended. `told`: all objects that must know it do. Else it
+ * is kept, and they are told as soon as that can be done; `error`: why it could not.
+ */
+export interface RevocationOutcome {
+  streams: number
+  told: boolean
+  error: string | null
+}
+
 /** RPC of the Directory object, as the directory of tenants in Workers and objects calls it. */
 export interface DirectoryRpc {
   /** Returns all tenants that are not deleted, or says that they are still those of `revision`. */
@@ -75,6 +86,13 @@ export interface DirectoryRpc {
   left(request: Versioned & { name: string; id: string }): Promise<void>
   /** Returns what is being done to a tenant, or null. */
   job(request: Versioned & { name: string }): Promise<TenantJob | null>
+  /**
+   * Revokes tokens of a tenant, or takes that back. Stored first, then told to the tenant's objects. Throws
+   * ROCKPOOL_TENANT when there is no such tenant, ROCKPOOL_TENANT_CONFLICT when it is being deleted or has too many.
+   */
+  revoke(request: Versioned & { name: string; change: RevocationChange }): Promise<RevocationOutcome>
+  /** Returns changes of revocations that a tenant's objects have not been told of, and why. */
+  untold(request: Versioned & { name: string }): Promise<{ changes: RevocationChange[]; error: string | null }>
   /** Encrypts the secrets of some tenants with the first key. Returns where to go on, or null when all are done. */
   rekey(request: Versioned & { after: string; by: string }): Promise<{ rekeyed: number; next: string | null }>
   /** Returns what was done to tenants, newest first, before the entry `before`. */
@@ -115,4 +133,6 @@ export interface AuditEntry {
   by: string
   action: string
   tenant: string
+  /** What was done, where the action alone does not say it. */
+  details?: string | undefined
 }

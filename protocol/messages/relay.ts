@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { jsonOrNull } from '../json.ts'
 import type { RelayClients } from './census.ts'
+import type { ToldRevocation } from '../revocations.ts'
 import { understoodVersion, type Versioned } from '../versions.ts'
 
 // The calls of the Relay object, and the frames on its two kinds of sockets: from the replicator and to streams. Each
@@ -14,6 +15,8 @@ export interface RelayRpc {
   clients(request: Versioned): Promise<RelayClients>
   /** Ends all streams, because the tenant is not served. Returns how many there were. */
   dismiss(request: Versioned): Promise<number>
+  /** Ends the streams of tokens that are refused from now on. Returns how many. `revision`: see `Checked`. */
+  revoke(request: Versioned & ToldRevocation & { revision: number }): Promise<number>
 }
 
 const opId = z.number()
@@ -62,7 +65,8 @@ const gap = z.object({
 })
 
 /**
- * Replicator → relay. The replicator opens the socket with `GET /replicator?serial=n`. A relay without streams answers
+ * Replicator → relay. The replicator opens the socket with `GET /replicator?serial=n&revision=r`; `r` is the number of
+ * the newest revocation, by which the relay knows whether it has missed one. A relay without streams answers
  * 410, else 101 with the headers `rockpool-checkpoint` (the checkpoint it has, or empty), `rockpool-names` (the form of
  * names that it accepts, see `NameForm`) and `rockpool-fences` (it understands `fenced`: buckets that lack ops. Their
  * streams are ended; a gap at the same checkpoint may change the list).
@@ -87,7 +91,24 @@ const subscribe = z.object({
   remove: z.array(z.string()),
 })
 export type SubscribeFrame = z.infer<typeof subscribe>
-const streamShape = z.union([subscribe, ack])
+
+/**
+ * Stream → relay: the stream continues under another token of the same user, see `TokenMark`. `seq` counts them. The
+ * relay answers when the token has been found not to be revoked, and else ends the stream.
+ */
+const token = z.object({
+  v: understoodVersion,
+  type: z.literal('token'),
+  seq: z.number(),
+  jti: z.string().optional(),
+  iat: z.number(),
+})
+export type TokenFrame = z.infer<typeof token>
+const streamShape = z.union([subscribe, ack, token])
+
+/** Relay → stream: the token of that `TokenFrame` is accepted. */
+const admitted = z.object({ v: understoodVersion, type: z.literal('admitted'), seq: z.number() })
+export type AdmittedFrame = z.infer<typeof admitted>
 
 /**
  * Relay → stream: all subscribed buckets are now at `checkpoint`, and those listed changed. `seq` is the subscription
@@ -114,11 +135,14 @@ export const replicatorFrame = (text: string): ReplicatorFrame | null =>
   replicatorShape.safeParse(jsonOrNull(text)).data ?? null
 
 /** Parses a frame that a relay received from a stream. */
-export const streamFrame = (text: string): SubscribeFrame | AckFrame | null =>
+export const streamFrame = (text: string): SubscribeFrame | AckFrame | TokenFrame | null =>
   streamShape.safeParse(jsonOrNull(text)).data ?? null
 
 /** Parses a frame that a stream received from its relay. */
 export const relayFrame = (text: string): RelayFrame | null => update.safeParse(jsonOrNull(text)).data ?? null
+
+/** Parses the other frame that a stream received from its relay. */
+export const admittedFrame = (text: string): AdmittedFrame | null => admitted.safeParse(jsonOrNull(text)).data ?? null
 
 /** Parses a frame that the replicator received from a relay. */
 export const ackFrame = (text: string): AckFrame | null => ack.safeParse(jsonOrNull(text)).data ?? null
@@ -148,3 +172,5 @@ export const CLOSE_BUCKET_FENCED = 4504
 export const CLOSE_USER_STREAMS = 4429
 /** The close code for a stream whose tenant is not served any more. */
 export const CLOSE_TENANT = 4404
+/** The close code for a stream whose token was revoked. */
+export const CLOSE_REVOKED = 4401

@@ -1,8 +1,9 @@
 import type { OpId } from '../ops.ts'
+import type { Revocation, Subject, TokenMark } from '../revocations.ts'
 import type { VerifyAnswer } from '../verification.ts'
 import type { Versioned } from '../versions.ts'
 import type { ConfigsAnswer, DeployAnswer, DeployRequest, RollbackAnswer } from './admin.ts'
-import type { ReplicatorStatus } from './status.ts'
+import type { ReplicatorStatus, Standing } from './status.ts'
 
 // The calls of the Replicator object and their answers.
 
@@ -12,8 +13,29 @@ export interface Serving {
   plan: string | null
 }
 
-/** The state of a tenant, as its objects know it. */
-export type Standing = 'active' | 'suspended' | 'deleting'
+/** What is said of tokens along with another answer. Code of an earlier version says nothing, and refuses none. */
+export interface Checked {
+  /** The places of the refused ones among the `tokens` of the request. */
+  revoked?: number[]
+  /** The number of the newest revocation. */
+  revision?: number
+}
+
+/**
+ * A revocation, or that of its subject taken back. `number` orders what the Directory says: it grows, and a call that
+ * comes late changes nothing. `by`: who asks.
+ */
+export type RevocationChange = { by: string; number?: number } & (
+  { kind: 'revoke'; revocation: Revocation } | { kind: 'unrevoke'; subject: Subject }
+)
+
+/** A revocation as operators see it. `by`: who revoked; `at`: when, ISO 8601. */
+export interface StoredRevocation extends Revocation {
+  by: string
+  at: string
+}
+
+export type { Standing }
 
 export interface RemovedBuckets {
   removed: number
@@ -25,10 +47,19 @@ export interface RemovedBuckets {
 export interface ReplicatorRpc {
   /** Stores the relay's name. From now on the replicator keeps a socket to it, until the relay refuses. */
   attach(request: Versioned & { relay: string }): Promise<void>
-  /** `bucket`: the caller, when it is a bucket with direct streams. Throws ROCKPOOL_BUCKET_FENCED, as `watch` does. */
-  committed(request: Versioned & { bucket?: string }): Promise<Serving>
-  /** From now on, durably, `publish` notifies the bucket of every commit that touches it, until it answers `none`. */
-  watch(request: Versioned & { bucket: string }): Promise<Serving>
+  /**
+   * `bucket`: the caller, when it is a bucket with direct streams. Throws ROCKPOOL_BUCKET_FENCED, as `watch` does.
+   * `tokens`: those of streams of a relay that are to be checked. `token`: of the request for which a Worker asks;
+   * throws PSYNC_S2107.
+   */
+  committed(
+    request: Versioned & { bucket?: string; tokens?: TokenMark[]; token?: TokenMark },
+  ): Promise<Serving & Checked>
+  /**
+   * From now on, durably, `publish` notifies the bucket of every commit that touches it, until it answers `none`.
+   * `tokens`: those of its new direct streams.
+   */
+  watch(request: Versioned & { bucket: string; tokens?: TokenMark[] }): Promise<Serving & Checked>
   /**
    * Called when a bucket knows of no client that follows it. The replicator asks it once more, and then stops notifying
    * it.
@@ -38,13 +69,20 @@ export interface ReplicatorRpc {
   streamsAt(request: Versioned & { level: 'warn' | 'refuse'; streams: number }): Promise<void>
   /** Returns the JSON text of a plan by its hash. */
   plan(request: Versioned & { hash: string }): Promise<string | null>
-  /** Writes a marker into Postgres and returns the number that will appear in the client's mailbox. */
-  writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }>
+  /**
+   * Writes a marker into Postgres and returns the number that will appear in the client's mailbox. Throws PSYNC_S2107
+   * for a token that was revoked; a Worker of an earlier version does not say it.
+   */
+  writeCheckpoint(
+    request: Versioned & { user: string; clientId: string; token?: TokenMark },
+  ): Promise<{ writeCheckpoint: string }>
   /**
    * The same with a number that the client chose, decimal in 1 … 2^63-1. Returns this client's highest number, which is
    * the one that will appear.
    */
-  checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }>
+  checkpointRequest(
+    request: Versioned & { user: string; clientId: string; id: string; token?: TokenMark },
+  ): Promise<{ id: string }>
   /** `look`: also examine the source now, for at most 5 s (LOOK_MS). Older code ignores it. */
   status(request: Versioned & { look?: boolean }): Promise<ReplicatorStatus>
   /**
@@ -78,6 +116,14 @@ export interface ReplicatorRpc {
    * says came late and changes nothing.
    */
   standing(request: Versioned & { state: Standing; version: number }): Promise<{ streams: number }>
+  /**
+   * Stores a revocation and ends the streams of its tokens, or takes one back. Answered when all attached relays and
+   * followed buckets have ended them; rejects when one does not answer, and may then be repeated. Also while the tenant
+   * is suspended. Throws ROCKPOOL_TENANT_CONFLICT when there are too many.
+   */
+  revoke(request: Versioned & RevocationChange): Promise<{ streams: number }>
+  /** Returns revocations that are in force, in the order of their subjects, those after `after`. */
+  revocations(request: Versioned & { after?: Subject; limit: number }): Promise<StoredRevocation[]>
   /**
    * Removes what Rockpool made in the database. Of a tenant that is being deleted, as the next two. Throws as a session
    * does.

@@ -13,6 +13,9 @@ import type { DeployStatus, TableCopyStatus } from './admin.ts'
  */
 export type ReplicatorState = 'starting' | 'copying' | 'live' | 'idle' | 'retrying' | 'refused' | 'paused'
 
+/** The state of a tenant, as its objects know it. */
+export type Standing = 'active' | 'suspended' | 'deleting'
+
 /** Sessions with Postgres. Times as ISO 8601. */
 export interface SessionStatus {
   /** When the current session began, or null between two; and how many there were since the object started. */
@@ -156,6 +159,10 @@ export interface ReplicatorStatus {
   /** The last comparison of everything; null when there was none. */
   verify: VerifyStatus | null
   relays: number
+  /** The state of the tenant, as the Directory has told it. An earlier version does not say it, nor the next one. */
+  standing?: Standing
+  /** Revocations of tokens that are in force. */
+  revocations?: number
   /** The number of open client streams, and of buckets (counted up to 100,000). Only when the source was examined. */
   openStreams?: number
   buckets?: number

@@ -165,6 +165,11 @@ export class StoredTenants implements TenantDirectory {
     })
   }
 
+  /** Returns whether the Directory has a tenant of this name, whatever its state. */
+  async has(name: string): Promise<boolean> {
+    return (await this.#scripts(name)) === null && (await this.#names()).byName.has(name)
+  }
+
   /** Called by whoever has just changed a tenant: this isolate, at least, knows it at once. */
   changed(name: string): void {
     const { names, records } = this.#known

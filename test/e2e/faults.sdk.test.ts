@@ -10,9 +10,10 @@ import { run, type RunOptions } from '../random/driver.ts'
 const LONG = { timeout: 900_000 }
 /**
  * Only where a bucket was damaged, where it is asked for, or where one was empty for long: test/e2e/verify.sdk.test.ts,
- * test/e2e/crash-loop.sdk.test.ts and test/e2e/unused.sdk.test.ts come to them.
+ * test/e2e/crash-loop.sdk.test.ts, test/e2e/revocation-faults.sdk.test.ts and test/e2e/unused.sdk.test.ts come to them.
  */
 const ELSEWHERE: readonly string[] = [
+  'replicator.revoked',
   'verify.mend',
   'bucket.mend',
   'change.apply',

@@ -276,6 +276,8 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
       stopping: {},
       standing: { state: 'active', version: 1_000 },
       leaveSource: {},
+      revoke: { kind: 'revoke', by: 'op', revocation: { of: 'user', value: 'u', before: null, until: null } },
+      revocations: { limit: 10 },
       removeBuckets: { after: 0 },
       eraseAll: {},
       deploy: { yaml: SYNC_CONFIG, dryRun: false, force: false, ifMatch: null, by: 'op' },
@@ -297,11 +299,12 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
       idle: { before: 1 },
       digest: { checkpoint: 1, split: 1, list: true, pass: 0, prefix: '', key: 'k' },
       dismiss: {},
+      revoke: { of: 'user', hash: 'h', before: null },
       mend: {},
       remove: { serial: 1 },
       erase: { upTo: 1 },
     },
-    RELAY: { streams: {}, clients: {}, dismiss: {} },
+    RELAY: { streams: {}, clients: {}, dismiss: {}, revoke: { of: 'user', hash: 'h', before: null, revision: 1 } },
   }
   const objects: [string, string][] = [
     ['REPLICATOR', 'doomed'],

@@ -187,7 +187,7 @@ export class SimBucket {
           socket.end.close()
         },
         save: (socket, state) => (socket.saved = structuredClone(state)),
-        watch: (answer) => void this.#watch(inc, answer),
+        watch: (_, answer) => void this.#watch(inc, answer),
         now: () => 0,
       },
       { frame: 200, length: 500, frames: 3 },

@@ -129,6 +129,7 @@ export class NodeReplicator {
       erase: async ({ upTo }) => ({ erased: log.last <= upTo && this.buckets.delete(name) }),
       digest: async (request) => log.digest(request),
       dismiss: async () => {},
+      revoke: async () => 0,
       mend: async () => ({ more: log.mend() }),
     }
   }

@@ -97,6 +97,16 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
 }
 
 /**
+ * Returns how long tokens of users may live at most, and by how much clocks may differ, both in seconds. Throws
+ * PSYNC_S2201, which names the setting.
+ */
+export function tokenTimes(bindings: TokenSettings): { longestSeconds: number; toleranceSeconds: number } {
+  const { toleranceSeconds, keys, remote } = authSettings(bindings)
+  const lives = [...keys, ...remote].map(({ policy }) => policy.maxLifetimeSeconds)
+  return { longestSeconds: Math.max(...lives), toleranceSeconds }
+}
+
+/**
  * Returns how operators' tokens are verified, or null when there are no keys for them. Throws PSYNC_S2201, which names
  * the setting.
  */

@@ -1,6 +1,7 @@
 import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MAX_USER_LENGTH } from '../../protocol/names.ts'
+import { subjectHash, type TokenMark } from '../../protocol/revocations.ts'
 import { inexactNumber, passedBound, pathText } from '../json-bounds.ts'
 import { ALGORITHMS, type ImportedKey, type TokenPolicy } from './jwk.ts'
 import type { Candidates, TokenRules } from './keys.ts'
@@ -25,6 +26,14 @@ export interface Caller {
   /** `exp`: seconds since 1970. */
   expires: number
 }
+
+/** Returns by what the token of a request is looked for among those that were revoked. `client`: its client id. */
+export const markOf = ({ user, claims: { jti, iat } }: Caller, client?: string): TokenMark => ({
+  user: subjectHash(user),
+  client: client === undefined ? undefined : subjectHash(client),
+  jti: typeof jti === 'string' ? subjectHash(jti) : undefined,
+  iat: Number(iat),
+})
 
 export interface VerifyOptions {
   /** Keeps a fetch of keys alive after this request has ended. */

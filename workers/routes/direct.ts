@@ -12,7 +12,7 @@ import type { TenantContext } from '../tenant.ts'
 import type { ResolvedBucket } from '../../sync-config/types.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { rulesOf } from '../auth/tenant-rules.ts'
-import { tokenOfHeader, verifyToken, type Caller } from '../auth/token.ts'
+import { markOf, tokenOfHeader, verifyToken, type Caller } from '../auth/token.ts'
 import { briefly } from '../briefly.ts'
 import { addressOf, countStream, guarded } from '../rates.ts'
 import { askReplicator } from '../replicator.ts'
@@ -56,7 +56,11 @@ export const direct = new Hono<TenantContext>()
 
 direct.get('/', async (c) => {
   const caller = await verified(c, tokenOfHeader(c.req.header('authorization')))
-  const { buckets } = await access(c.env, c.var.tenant, caller, parseQuery(c))
+  const token = markOf(caller)
+  const serving = await askReplicator(c.env, c.var.tenant, (replicator) =>
+    replicator.committed({ v: MESSAGE_VERSION, token }),
+  )
+  const { buckets } = await access(c.env, c.var.tenant, caller, parseQuery(c), serving)
   return c.json({ data: { buckets: buckets.map(({ bucket, priority }) => ({ bucket, priority })) } })
 })
 
@@ -74,14 +78,16 @@ direct.get('/:bucket/stream', async (c) => {
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket')
     throw new RockpoolError('PSYNC_S2001', 'a direct stream is a WebSocket', { status: 426 })
   const bucket = c.req.param('bucket')
-  const { buckets, plan } = await access(c.env, c.var.tenant, caller, request)
+  // The bucket asks the replicator about the token before it sends anything.
+  const { buckets, plan } = await access(c.env, c.var.tenant, caller, request, await brieflyCommitted(c))
   if (!buckets.some((each) => each.bucket === bucket))
     throw new RockpoolError(
       'ROCKPOOL_BUCKET',
       `this token alone does not grant access to the bucket ${JSON.stringify(bucket)}`,
     )
   const name = await bucketObjectName(c.var.tenant.name, bucket)
-  const url = directUrl({ bucket, after: Number(request.after), expires: caller.expires, plan })
+  const { expires } = caller
+  const url = directUrl({ bucket, after: Number(request.after), expires, plan, token: markOf(caller) })
   const open = async () => bucketStub(c.env, c.var.tenant, name).fetch(url, { headers: { upgrade: 'websocket' } })
   const { webSocket } = await answered(open, callDeadline(c.env)).catch(unanswered)
   if (!webSocket) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the bucket object did not open a WebSocket')
@@ -112,6 +118,11 @@ function parseQuery(c: RequestContext): Query {
 /** The answer may be a second old: the bucket notices when its plan no longer serves. */
 const lastCommitted = briefly<object, Serving>(({ plan }) => plan !== null)
 
+const brieflyCommitted = ({ env, var: { tenant } }: RequestContext): Promise<Serving> =>
+  lastCommitted(isolateKey(env), tenant.name, () =>
+    askReplicator(env, tenant, (replicator) => replicator.committed({ v: MESSAGE_VERSION })),
+  )
+
 /**
  * Returns the buckets that follow from token and query alone. Buckets that depend on a lookup are not among them: they
  * may change at any checkpoint, which only a sync stream would notice.
@@ -121,10 +132,8 @@ async function access(
   tenant: Tenant,
   caller: Caller,
   { stream, parameters }: Query,
+  { plan }: Serving,
 ): Promise<{ buckets: ResolvedBucket[]; plan: string }> {
-  const { plan } = await lastCommitted(isolateKey(env), tenant.name, () =>
-    askReplicator(env, tenant, (replicator) => replicator.committed({ v: MESSAGE_VERSION })),
-  )
   if (plan === null)
     throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', {
       status: 503,

@@ -2,12 +2,13 @@ import { Hono } from 'hono'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { isolateKey } from '../../durable-objects/shared/namespaces.ts'
 import { PLACE_NOTICE, placementOf } from '../../durable-objects/shared/placement.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
 import type { OperatorStatus, ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { askerOf, CLAIM_NOTICE } from '../auth/asker.ts'
 import { operatorRulesOf } from '../auth/tenant-rules.ts'
-import { tokenOfHeader } from '../auth/token.ts'
+import { markOf, tokenOfHeader } from '../auth/token.ts'
 import { briefly } from '../briefly.ts'
 import { addressOf, guarded } from '../rates.ts'
 import { askReplicator } from '../replicator.ts'
@@ -20,12 +21,19 @@ export const status = new Hono<TenantContext>()
 status.get('/', async (c) => {
   const { tenant } = c.var
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-  const { operator } = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
+  const { operator, caller } = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
     askerOf(c.env, tenant, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
   )
   if (operator) return c.json({ data: await operatorStatus(c.env, tenant, false) })
   const ask = () => askReplicator(c.env, tenant, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
-  return c.json({ data: forUsers(await lastStatus(isolateKey(c.env), tenant.name, ask)) })
+  const last = await lastStatus(isolateKey(c.env), tenant.name, ask)
+  // This isolate does not know yet that the tenant is not served.
+  if (last.standing !== undefined && last.standing !== 'active')
+    throw new RockpoolError('PSYNC_S2002', 'there is nothing at this address')
+  const token = markOf(caller)
+  // Where nothing was revoked nothing is asked, and the answer of a second ago serves.
+  if (last.revocations) await askReplicator(c.env, tenant, (each) => each.committed({ v: MESSAGE_VERSION, token }))
+  return c.json({ data: forUsers(last) })
 })
 
 const lastStatus = briefly<object, ReplicatorStatus>()

@@ -70,7 +70,7 @@ test('what says nothing but that does not stop the sending of a checkpoint; it i
   const nothing = async () => {}
   const lines = { signal: stop.signal, room: nothing, send: nothing, data: nothing }
   const held = new Held()
-  const owner = { user: 'zoë', client: 'phone' }
+  const owner = { user: 'zoë', client: 'phone', token: { user: 'a', client: 'b', iat: 1 } }
   const ports = objectPorts(
     bindings,
     tenantOf(bindings),

@@ -1,6 +1,7 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import { bucketStub } from '../../durable-objects/shared/namespaces.ts'
 import { callDeadline, untilAnswered, waitMs } from '../../durable-objects/shared/retry.ts'
+import type { TokenMark } from '../../protocol/revocations.ts'
 import { sleep } from '../../protocol/sleep.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { bucketObjectName, MAX_MAILBOX_CLIENTS } from '../../protocol/names.ts'
@@ -11,6 +12,7 @@ import type { Held } from './held.ts'
 import { READ_LENGTH } from './limits.ts'
 import { planByHash } from './plans.ts'
 import type { LineSink, StreamPorts } from './ports.ts'
+import { Renewals } from './renewals.ts'
 import { RelayChoice, relayOrder, type StreamOwner } from './relay-order.ts'
 import { openUpstream, type RelaySocket } from './upstream.ts'
 
@@ -21,6 +23,11 @@ const ATTEMPTS_BEFORE_REPORT = 5
 export interface ObjectPorts extends StreamPorts {
   /** Called when the claims of the stream have changed. */
   again(): void
+  /**
+   * Called when the client has another token. Resolves when the relay has found that it was not revoked; the stream
+   * ends when it was. False: a later token has taken its place. Rejects when the stream ends before that.
+   */
+  renew(token: TokenMark): Promise<boolean>
 }
 
 /**
@@ -39,6 +46,7 @@ export function objectPorts(
 ): ObjectPorts {
   const { signal } = lines
   const relays = new RelayChoice(relayOrder(owner.user, relaysFor(tenant.streams.relays, tenant.budget)))
+  const renewals = new Renewals(owner.token, signal)
   let upstream: RelaySocket | null = null
 
   const ask = <T>(call: () => Promise<T>): Promise<T> =>
@@ -71,9 +79,20 @@ export function objectPorts(
       // A relay may notice only after all subscriptions of the stream that it is full, and each bucket costs it a call.
       if (relays.passed > 0) await sleep(waitMs(RETRY, relays.passed), signal)
       signal.throwIfAborted()
-      return (upstream = await openUpstream(env, tenant, owner, signal, { budget, held, comparing }, relays))
+      // The relay checks the token with which a stream comes before it greets it.
+      const { token, seq } = renewals.current
+      const admitted = (upTo: number) => renewals.admitted(upTo)
+      const tell = { budget, held, comparing, greeted: () => admitted(seq), admitted }
+      upstream = await openUpstream(env, tenant, { ...owner, token }, signal, tell, relays)
+      if (renewals.current.seq !== seq) upstream.send(renewals.frame())
+      return upstream
     },
     served: () => relays.served(),
+    renew: (token) => {
+      const done = renewals.renew(token)
+      upstream?.send(renewals.frame())
+      return done
+    },
     again: () => upstream?.again(),
     plan: (hash) => ask(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>

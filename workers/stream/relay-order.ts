@@ -1,21 +1,21 @@
 import { createHash } from 'node:crypto'
 import { MAX_SHOWN_SDK, MAX_SHOWN_TEXT, type StreamSource } from '../../protocol/messages/census.ts'
 import { SOURCE_HEADER } from '../../protocol/messages/relay.ts'
+import type { TokenMark } from '../../protocol/revocations.ts'
 
-/** Whose stream it is. */
+/** Whose stream it is, and by which token. */
 export interface StreamOwner {
   user: string
   /** The client's id, or '' when it sends none. */
   client: string
   /** What its software calls itself. */
   sdk?: string | undefined
+  token: TokenMark
 }
 
-const hash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 32)
-
-/** The parameters of a stream's request to a relay. They are hashes, by which it counts streams. */
-export const relayUrl = ({ user, client }: StreamOwner): string =>
-  `https://relay/stream?user=${hash(user)}&client=${hash(client)}`
+/** The parameters of a stream's request to a relay. They are hashes, by which it counts streams and refuses tokens. */
+export const relayUrl = ({ token: { user, client = '', jti, iat } }: StreamOwner): string =>
+  `https://relay/stream?user=${user}&client=${client}&iat=${iat}${jti === undefined ? '' : `&jti=${jti}`}`
 
 /** Returns the header by which a relay knows whose stream it is when an operator asks. */
 export const sourceHeader = ({ user, client, sdk = '' }: StreamOwner): Record<string, string> => {

@@ -1,16 +1,18 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import type { OpId } from '../../protocol/ops.ts'
+import { markOf, type Caller } from '../auth/token.ts'
 import { Emitter } from './emit.ts'
 import type { StreamInput, StreamPorts, Upstream } from './ports.ts'
 import type { StreamOwner } from './relay-order.ts'
 import { Resolver } from './resolve.ts'
 import { View } from './view.ts'
 
-/** Whose stream it is, for the relay that counts streams. */
-export const ownerOf = ({ user }: { user: string }, { client_id }: StreamRequest): StreamOwner => ({
-  user,
+/** Whose stream it is, for the relay that counts streams and refuses tokens that were revoked. */
+export const ownerOf = (caller: Caller, { client_id }: StreamRequest): StreamOwner => ({
+  user: caller.user,
   client: client_id ?? '',
+  token: markOf(caller, client_id ?? ''),
 })
 
 /**
@@ -83,13 +85,20 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
   }
 }
 
+const FINAL: readonly string[] = [
+  'PSYNC_S2304',
+  'ROCKPOOL_LIMIT',
+  'PSYNC_S2003',
+  'ROCKPOOL_BUCKET_FENCED',
+  'PSYNC_S2002',
+  'PSYNC_S2107',
+]
+
 /**
  * Returns whether a retry is pointless: there are too many streams of this user or tenant, all relays are full, a
- * bucket is fenced, or the tenant is not served. The client comes back later.
+ * bucket is fenced, the tenant is not served, or the token was revoked. The client comes back later.
  */
-const isFinal = (error: unknown): boolean =>
-  error instanceof RockpoolError &&
-  ['PSYNC_S2304', 'ROCKPOOL_LIMIT', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED', 'PSYNC_S2002'].includes(error.code)
+const isFinal = (error: unknown): boolean => error instanceof RockpoolError && FINAL.includes(error.code)
 
 /** Returns the positions that a client sent. They may be larger than any existing op, because they are lower bounds. */
 function positionsOf(request: StreamRequest): Map<string, OpId> {

@@ -4,13 +4,16 @@ import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import {
   CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
+  CLOSE_REVOKED,
   CLOSE_TENANT,
   CLOSE_USER_STREAMS,
   PING,
   PONG,
+  admittedFrame,
   relayFrame,
   type AckFrame,
   type RelayFrame,
+  type TokenFrame,
 } from '../../protocol/messages/relay.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
@@ -27,6 +30,10 @@ export interface Telling {
   budget: Budget
   held: Held
   comparing(fraction: number | null): void
+  /** The relay has accepted the stream with its token. */
+  greeted(): void
+  /** The token of the `TokenFrame` with this `seq` is accepted. */
+  admitted(seq: number): void
 }
 
 /**
@@ -77,6 +84,7 @@ const fenced = () =>
     'ROCKPOOL_BUCKET_FENCED',
     'a bucket of this client lacks changes, which come later: what you have stays; come back in a while',
   )
+const revoked = () => new RockpoolError('PSYNC_S2107', 'the token was revoked')
 const noTenant = () => new RockpoolError('PSYNC_S2002', 'there is nothing at this address')
 /** An older relay says neither whose streams are too many nor for how long. */
 function refused(headers: Headers): RockpoolError {
@@ -115,6 +123,7 @@ export class RelaySocket implements Upstream {
         this.#final = tooMany('this user has too many streams open: a newer one takes the place of this one')
       if (code === CLOSE_BUCKET_FENCED) this.#final = fenced()
       if (code === CLOSE_TENANT) this.#final = noTenant()
+      if (code === CLOSE_REVOKED) this.#final = revoked()
       if (code === CLOSE_RELAY_FULL && !this.#fallen) full()
       this.close()
     })
@@ -129,7 +138,7 @@ export class RelaySocket implements Upstream {
     return this.#frames.length
   }
 
-  send(frame: Parameters<Upstream['send']>[0]): void {
+  send(frame: Parameters<Upstream['send']>[0] | TokenFrame): void {
     this.#send(JSON.stringify(frame))
   }
 
@@ -175,7 +184,11 @@ export class RelaySocket implements Upstream {
     if (typeof data !== 'string' || data === PONG) return
     this.#tell.budget.call()
     const frame = relayFrameOf(data)
-    if (!frame) return this.close()
+    if (!frame) {
+      const admitted = admittedFrame(data)
+      return admitted ? this.#tell.admitted(admitted.seq) : this.close()
+    }
+    if (!this.#latest) this.#tell.greeted()
     const moves = !this.#latest || isNews(frame, this.#latest)
     // Without its buckets: the stream has the states of the first answer already.
     this.#latest = { ...frame, seq: null, buckets: [] }

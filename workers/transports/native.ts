@@ -12,7 +12,7 @@ import {
 } from '../../protocol/native.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { rulesOf } from '../auth/tenant-rules.ts'
-import { sameAuthorization, verifyToken, type Caller } from '../auth/token.ts'
+import { verifyToken, type Caller } from '../auth/token.ts'
 import { userError } from '../errors.ts'
 import { countStream, guarded } from '../rates.ts'
 import { ended } from '../stream/budget.ts'
@@ -118,10 +118,7 @@ export class NativeStream implements SocketProtocol {
       throw new RockpoolError('PSYNC_S2101', 'a token of another user cannot renew this stream: connect again with it')
     }
     this.#renewed = renewal
-    const same = sameAuthorization(caller, this.#caller)
-    this.#caller = caller
-    this.#stream?.renew(caller.expires)
-    if (!same) this.#stream?.claim(caller.claims)
+    await this.#stream?.renew(caller)
   }
 
   async #open(request: StreamRequest, caller: Caller, joined: boolean): Promise<void> {

@@ -6,17 +6,19 @@ import { closeQuietly } from '../../shared/sockets.ts'
 import { answered, callDeadline } from '../../shared/retry.ts'
 import type { RelayConnection, RelayLink } from './relay-link.ts'
 
-/** Makes one attempt to open a socket. Returns null when the relay has no streams and refuses it. */
+/**
+ * Makes one attempt to open a socket. Returns null when the relay has no streams and refuses it. `revision`: of the
+ * newest revocation.
+ */
 export async function connectRelay(
   env: Environment,
   tenant: Placed,
   relay: string,
-  serial: number,
+  { serial, revision }: { serial: number; revision: number },
 ): Promise<RelayConnection | null> {
   await asyncFaultPoint('open.begin')
-  const response = await relayStub(env, tenant, relay).fetch(`https://relay/replicator?serial=${serial}`, {
-    headers: { upgrade: 'websocket' },
-  })
+  const url = `https://relay/replicator?serial=${serial}&revision=${revision}`
+  const response = await relayStub(env, tenant, relay).fetch(url, { headers: { upgrade: 'websocket' } })
   const socket = response.webSocket
   if (!socket) {
     await response.body?.cancel()

@@ -68,7 +68,7 @@ test('a relay of version 1 is sent hashes without ops, and a gap as greeting; on
     const relays = new RelaySockets({
       store,
       clock: CLOCK,
-      connect: (relay, serial) => connectRelay(env, tenantOf({}), relay, serial),
+      connect: (relay, serial) => connectRelay(env, tenantOf({}), relay, { serial, revision: 0 }),
       untilAnswered: (call, retry) => untilAnswered(call, { ...retry, deadlineMs: 10_000 }),
     })
     for (const relay of ['default/forms/0', 'default/forms/1']) relays.attach(relay)

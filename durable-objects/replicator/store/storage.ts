@@ -62,6 +62,10 @@ export const MIGRATIONS: readonly Step[] = [
   `CREATE TABLE removals (
     recorded INTEGER NOT NULL, due INTEGER NOT NULL, name TEXT NOT NULL, number INTEGER, up_to INTEGER NOT NULL, PRIMARY KEY (recorded, due, name)
   ) WITHOUT ROWID`,
+  // Tokens that are refused, see `revocations.ts`. Older code ignores them, and refuses none.
+  `CREATE TABLE revocations (
+    kind TEXT NOT NULL, value TEXT NOT NULL, before INTEGER, until INTEGER, by_whom TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (kind, value)
+  ) WITHOUT ROWID`,
 ]
 
 /** Code that knows this many steps writes strong hashes, and gives each user a mailbox. */
@@ -168,6 +172,8 @@ export interface State {
   usage: StoredUsage | null
   /** Why there are no sessions, although the tenant is active; null: there are. Older code ignores it. */
   paused: Paused | null
+  /** The number of the newest revocation of tokens, and of the last change of them that the Directory has told. */
+  revoked: { revision: number; number: number }
 }
 
 const INITIAL: State = {
@@ -201,6 +207,7 @@ const INITIAL: State = {
   passing: null,
   usage: null,
   paused: null,
+  revoked: { revision: 0, number: 0 },
 }
 
 /** A commit as it is stored. Members that were added later are missing in older ones. */
@@ -267,6 +274,7 @@ export class StateStore {
       passing: read('passing'),
       usage: read('usage'),
       paused: read('paused'),
+      revoked: read('revoked'),
     }
     this.ofOlder = notice !== undefined || isOfOlder(read('running'))
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode

@@ -10,6 +10,7 @@ import { DroppedBuckets } from './dropped-buckets.ts'
 import { Fences } from './fences.ts'
 import { Outbox } from './outbox.ts'
 import { Plans, PlanTables } from './plans.ts'
+import { Revocations } from './revocations.ts'
 import { RowStates } from './row-state.ts'
 import { servedOf } from './served.ts'
 import { MIGRATIONS, StateStore, STRONG_STEPS } from './storage.ts'
@@ -35,6 +36,7 @@ export class Store {
   readonly tables: Tables
   readonly outbox: Outbox
   readonly fences: Fences
+  readonly revocations: Revocations
   readonly #ports: StorePorts
   readonly #planTables: PlanTables
 
@@ -50,6 +52,7 @@ export class Store {
     this.buckets = new Buckets(db)
     this.fences = new Fences(this.state)
     this.fences.keepOnly((bucket) => this.buckets.has(bucket))
+    this.revocations = new Revocations(db, this.state)
     this.configs = new Configs(db)
     this.definitions = new Definitions(db)
     const dropped = new DroppedBuckets(this.state, this.definitions, this.buckets)

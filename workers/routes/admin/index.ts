@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import { clients } from './clients.ts'
+import { revoking } from '../tenants/revoke.ts'
 import { openApi } from '../openapi/document.ts'
 import { operator, type OperatorContext } from './operator.ts'
 import { rollback } from './rollback.ts'
@@ -16,4 +17,8 @@ admin.route('/rollback', rollback)
 admin.route('/clients', clients)
 admin.route('/status', status)
 admin.route('/verify', verify)
+admin.route(
+  '/',
+  revoking<OperatorContext>((c) => c.var.tenant.name),
+)
 admin.get('/openapi.json', (c) => c.json(openApi()))

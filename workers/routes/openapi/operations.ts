@@ -27,6 +27,36 @@ const ifNoneMatch = z.object({ 'If-None-Match': z.literal('*') })
 const maybePlan = z.object({ 'If-Match': z.string().optional().describe('the hash of the serving plan') })
 const yes = (text: string) => z.string().optional().describe(`1: ${text}`)
 
+/** Below `/admin/tenants/{name}`, and below `/admin` of the tenant itself. */
+const REVOKING = [
+  {
+    method: 'post' as const,
+    verb: 'revoke',
+    summary: 'Refuses tokens of users, and ends their streams',
+    body: shapes.revokeBody,
+    answer: shapes.revokedShape,
+    statuses: [200, 202],
+  },
+  {
+    method: 'post' as const,
+    verb: 'unrevoke',
+    summary: 'Takes back what was revoked of a user, a client or a token',
+    body: shapes.subjectBody,
+    answer: shapes.revokedShape,
+    statuses: [200, 202],
+  },
+  {
+    method: 'get' as const,
+    verb: 'revocations',
+    summary: 'Returns the revocations that are in force',
+    query: shapes.revocationsQuery,
+    answer: shapes.revocationsShape,
+    statuses: [200],
+  },
+]
+const revoking = (of: Operation['of'], below: string): Operation[] =>
+  REVOKING.map(({ verb, ...each }) => ({ ...each, of, path: `${below}/${verb}` }))
+
 const OF_DEPLOYMENT: readonly Omit<Operation, 'of'>[] = [
   {
     method: 'get',
@@ -172,5 +202,7 @@ const OF_TENANT: readonly (Omit<Operation, 'of' | 'answer'> & Partial<Pick<Opera
 
 export const OPERATIONS: readonly Operation[] = [
   ...OF_DEPLOYMENT.map((each): Operation => ({ ...each, of: 'deployment' })),
+  ...revoking('deployment', '/admin/tenants/{name}'),
+  ...revoking('tenant', '/admin'),
   ...OF_TENANT.map((each): Operation => ({ answer: shapes.anyObject, ...each, of: 'tenant' })),
 ]

@@ -61,7 +61,7 @@ export async function changeTenant(env: Environment, { name, change, ifMatch, re
 }
 
 /** What is wrong with the keys of a tenant is no matter of the operator's own token, so it is not 401. */
-function unprocessable<T>(read: () => T): T {
+export function unprocessable<T>(read: () => T): T {
   try {
     return read()
   } catch (error) {

@@ -14,6 +14,7 @@ import { adopt } from './adopt.ts'
 import { changeTenant } from './change.ts'
 import { openApi } from '../openapi/document.ts'
 import { refuseForeignPages } from '../own-page.ts'
+import { revoking } from './revoke.ts'
 import { auditQuery, changeBody, deleteBody, listQuery, noBody, rekeyBody } from './shapes.ts'
 
 /** `by`: the operator, as `sub` of the token says. */
@@ -112,6 +113,12 @@ tenants.post('/:name/:verb{suspend|resume}', async (c) => {
     ifMatch,
   })
 })
+
+/** Refuses tokens of a tenant's users, and ends their streams. */
+tenants.route(
+  '/:name',
+  revoking<DeploymentContext>((c) => c.req.param('name') ?? ''),
+)
 
 /**
  * Deletes a tenant, in the background. `If-Match`: the version that was read; required. `{"keepSource": true}`: slot

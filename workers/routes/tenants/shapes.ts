@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { MAX_REVOKED_LENGTH, REVOKED_BY, type RevokedBy } from '../../../protocol/revocations.ts'
 import { LIMIT_NAMES } from '../../../tenants/budget.ts'
 import { OWN_SECRET_NAMES, OWN_SETTINGS, tenantChange, type OwnSetting } from '../../../tenants/stored/record.ts'
 import { JURISDICTIONS, LOCATIONS } from '../../../durable-objects/shared/placement.ts'
@@ -34,6 +35,38 @@ export const deleteBody = z.strictObject({
 })
 export const rekeyBody = z.strictObject({
   after: z.string().max(NAME_LENGTH).default('').describe('`next` of the answer before'),
+})
+
+const subject = z.string().min(1).max(MAX_REVOKED_LENGTH).optional()
+const subjects = {
+  user: subject.describe('`sub` of tokens'),
+  client: subject.describe('the client id with which a device connects'),
+  jti: subject.describe('the claim `jti` of one token'),
+}
+const isOne = (body: Partial<Record<RevokedBy, string | undefined>>): boolean =>
+  REVOKED_BY.filter((of) => body[of] !== undefined).length === 1
+const ONE = { error: 'say one of user, client and jti' }
+const moment = z.iso.datetime({ offset: true }).optional()
+
+export const subjectBody = z.strictObject(subjects).refine(isOne, ONE)
+export const revokeBody = z
+  .strictObject({
+    ...subjects,
+    before: moment.describe('tokens that were issued up to then are refused; now when nothing is said'),
+    until: moment.describe('for how long; until the last of these tokens has expired when nothing is said'),
+    forever: z.boolean().optional().describe('tokens are refused whenever they were issued, until that is taken back'),
+  })
+  .refine(isOne, ONE)
+  .refine(({ forever, before, until, jti }) => !forever || (before ?? until ?? jti) === undefined, {
+    error: 'forever is for a user or a client, without before and until',
+  })
+export const revocationsQuery = z.object({
+  after: z
+    .string()
+    .max(MAX_REVOKED_LENGTH + NAME_LENGTH)
+    .default('')
+    .describe('`next` of the page before'),
+  limit,
 })
 
 const state = z.enum(['active', 'suspended', 'deleting'])
@@ -86,9 +119,44 @@ export const rekeyShape = z.strictObject({
 })
 export const auditShape = z.strictObject({
   entries: z.array(
-    z.strictObject({ number: z.int(), at: time, by: z.string(), action: z.string(), tenant: z.string() }),
+    z.strictObject({
+      number: z.int(),
+      at: time,
+      by: z.string(),
+      action: z.string(),
+      tenant: z.string(),
+      details: z.string().optional(),
+    }),
   ),
 })
+const named = { user: z.string().optional(), client: z.string().optional(), jti: z.string().optional() }
+const times = {
+  before: time.nullable().describe('with the difference that clocks may have; null: whenever they were issued'),
+  until: time.nullable().describe('when it is forgotten; null: never'),
+}
+export const revokedShape = z.strictObject({
+  streams: z.int().describe('streams that it has ended'),
+  told: z.boolean().describe('false: not all objects have been told; they will be, as soon as that can be done'),
+  error: z.string().nullable().describe('why not'),
+  revocation: z.strictObject({ ...named, ...times }).optional(),
+})
+export const revocationsShape = z.strictObject({
+  revocations: z.array(z.strictObject({ ...named, ...times, by: z.string(), at: time })),
+  waiting: z
+    .array(
+      z.strictObject({
+        kind: z.enum(['revoke', 'unrevoke']),
+        by: z.string(),
+        ...named,
+        before: time.nullable().optional(),
+        until: time.nullable().optional(),
+      }),
+    )
+    .describe('changes of which not all objects have been told'),
+  error: z.string().nullable().describe('why they have not'),
+  next: z.string().nullable().describe('`after` of the next page; null: this is the last one'),
+})
+
 /** The answers of routes of one tenant are described in docs/operations.md. */
 export const anyObject = z.looseObject({})
 export const errorShape = z.strictObject({
