@@ -2,8 +2,8 @@ import { inProcess, loadMutated, reportTask, type Mutation } from '../test/suppo
 import type { Exception } from './test-null-conditions.ts'
 import type { Outcome } from './test-null-property.ts'
 
-// Runs the comparison with SQLite in a process of its own, where rules may be taken out of the code before it is loaded.
-// By hand: `node sync-config/test-null-run.ts [seed] [cases]`.
+// Runs the comparison with SQLite in a process of its own, where rules may be taken out of the code before it is
+// loaded. By hand: `node sync-config/test-null-run.ts [seed] [cases]`.
 
 export interface Task {
   seed: number

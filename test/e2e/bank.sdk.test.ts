@@ -17,8 +17,8 @@ test(
     const report = await runBank({ seed: SEED, transfers: TRANSFERS, ...(log ? { log } : {}) })
     console.log(JSON.stringify(report))
     expect(report.transfers).toBeGreaterThanOrEqual(TRANSFERS)
-    // Nothing of it was left out. A kind that is one client may be away for most of a short run, or at a checkpoint that
-    // the next one replaces.
+    // Nothing of it was left out. A kind that is one client may be away for most of a short run, or at a checkpoint
+    // that the next one replaces.
     for (const [kind, checked] of Object.entries(report.checked)) expect(checked, kind).toBeGreaterThan(TRANSFERS / 200)
     const checked = Object.values(report.checked).reduce((total, each) => total + each, 0)
     expect(checked).toBeGreaterThan(TRANSFERS)

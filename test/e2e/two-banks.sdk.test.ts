@@ -3,9 +3,9 @@ import { bankBindings, limitSeconds, runBank } from '../bank/run.ts'
 import { temporaryDirectory } from '../support/support.ts'
 import { TenantEdge } from '../support/tenant-edge.ts'
 
-// Two banks are two tenants of one edge, with the same tables, buckets, users and client ids. Their money moves in other
-// ways: a row, a count or a checksum of one bank that came to a client of the other would be a state that its own bank
-// was never in.
+// Two banks are two tenants of one edge, with the same tables, buckets, users and client ids. Their money moves in
+// other ways: a row, a count or a checksum of one bank that came to a client of the other would be a state that its own
+// bank was never in.
 
 const TRANSFERS = Number(process.env.ROCKPOOL_TRANSFERS ?? 250)
 const SEED = Number(process.env.ROCKPOOL_SEED ?? 1)

@@ -216,7 +216,7 @@ export const RULES: Rule[] = [
   direct('a bucket that is followed asks to be watched', ['    this.ask()\n', '']),
   direct('a direct stream gets only what is committed', ['Math.max(state.goal, this.#log.committed)', NEWEST]),
   direct('a direct stream begins when the replicator has answered', [
-    '      if (this.#watching && untold(state)) return\n',
+    '      if (this.#unchecked.has(socket) || (this.#watching && untold(state))) return\n',
     '',
   ]),
   direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),

@@ -1,8 +1,8 @@
 import { loadMutated, reportTask, type Mutation } from '../support/mutations.ts'
 import type { Outcome } from './schedule.ts'
 
-// Runs schedules: in a process of the tests', or by hand: `node test/simulation/run.ts [first seed] [number]`. A rule may
-// be taken out of the code on the way: the text of the module is replaced before it is loaded.
+// Runs schedules: in a process of the tests', or by hand: `node test/simulation/run.ts [first seed] [number]`. A rule
+// may be taken out of the code on the way: the text of the module is replaced before it is loaded.
 
 export interface Task {
   first: number
