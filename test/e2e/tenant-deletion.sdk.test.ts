@@ -278,6 +278,7 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
       leaveSource: {},
       revoke: { kind: 'revoke', by: 'op', revocation: { of: 'user', value: 'u', before: null, until: null } },
       revocations: { limit: 10 },
+      streamsAt: { level: 'warn', streams: 1 },
       removeBuckets: { after: 0 },
       eraseAll: {},
       deploy: { yaml: SYNC_CONFIG, dryRun: false, force: false, ifMatch: null, by: 'op' },
