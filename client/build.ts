@@ -39,17 +39,18 @@ await build({
   external: [...Object.keys(manifest.dependencies), 'node:*'],
   logLevel: 'warning',
 })
-await checkWorker()
+await nameWorker()
 await declare()
 await writeFile(join(DIST, 'package.json'), `${JSON.stringify(published(), null, 2)}\n`)
 await cp(join(ROOT, 'LICENSE'), join(DIST, 'LICENSE'))
 await cp(join(CLIENT, 'README.md'), join(DIST, 'README.md'))
 
-/** A script of the package that starts the worker must lie where the worker does. */
-async function checkWorker(): Promise<void> {
-  const index = await readFile(join(DIST, 'index.js'), 'utf8')
-  if (!/new URL\("\.\/rockpool-worker\.js", import\.meta\.url\)/.test(index))
-    throw new Error('index.js does not start the worker that lies beside it')
+/** esbuild leaves the address of the worker as it is in the source. In the package the worker lies beside the script. */
+async function nameWorker(): Promise<void> {
+  const file = join(DIST, 'index.js')
+  const parts = (await readFile(file, 'utf8')).split('new URL("../tabs/worker.ts", import.meta.url)')
+  if (parts.length !== 2) throw new Error('index.js does not start the worker in one place')
+  await writeFile(file, parts.join('new URL("./rockpool-worker.js", import.meta.url)'))
 }
 
 /** What is published says `dist` where the repository says source, and nothing that only the repository needs. */

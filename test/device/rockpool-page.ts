@@ -49,6 +49,7 @@ window.rockpool = {
       url: location.origin,
       upload: '/upload',
       user: 'alice',
+      worker: '/rockpool-worker.js',
       token: async () => {
         const response = await fetch('/token')
         if (response.status === 401) throw new SignedOut()

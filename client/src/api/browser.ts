@@ -51,8 +51,11 @@ function open<S extends TypedSchema>(options: BrowserRockpoolOptions<S>): Databa
   return tab.database
 }
 
-/** Bundlers look for these very words, and bundle the file that they name. */
-const workerBeside = (): Worker => new Worker(new URL('./rockpool-worker.js', import.meta.url), { type: 'module' })
+/**
+ * Bundlers look for these very words, and bundle the file that they name. In the package it is `rockpool-worker.js`,
+ * beside this script.
+ */
+const workerBeside = (): Worker => new Worker(new URL('../tabs/worker.ts', import.meta.url), { type: 'module' })
 
 function checkPlatform(): void {
   if (typeof Worker === 'undefined' || typeof document === 'undefined')
