@@ -6,7 +6,6 @@ import {
   markerProblem,
   readSchema,
   slotProblem,
-  sourceError,
   standbyFacts,
   unfollowable,
   type Unfollowable,
@@ -17,8 +16,8 @@ import type { Plan } from '../sync-config/types.ts'
 import { SETTINGS } from '../tenants/declarations.ts'
 import { encryptionOf } from './check-encryption.ts'
 import { checkCertificate } from './check-source.ts'
-import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
+import { unusable } from './unusable.ts'
 
 /** A database as the deployed script would find it. */
 export interface Judged {
@@ -77,7 +76,7 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
     return { schema, problems, about, tables, close }
   } catch (error) {
     await close()
-    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+    throw unusable(error)
   }
 }
 
@@ -86,7 +85,7 @@ function connectable(url: string, ca: { ca: string | undefined }): ReturnType<ty
   try {
     return connectSource(url, ca)
   } catch (error) {
-    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+    throw unusable(error)
   }
 }
 

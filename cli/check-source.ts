@@ -1,16 +1,9 @@
-import {
-  checkConnections,
-  checkServer,
-  connectSource,
-  parseSourceUrl,
-  sourceError,
-  trustOf,
-} from '../sources/postgres/index.ts'
+import { checkConnections, checkServer, connectSource, parseSourceUrl, trustOf } from '../sources/postgres/index.ts'
 import { openNodeSocket } from '../sources/postgres/wire/node-socket.ts'
 import { PUBLIC } from '../sources/postgres/wire/trust.ts'
 import { RockpoolError } from '../protocol/errors.ts'
-import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
+import { unusable } from './unusable.ts'
 
 /**
  * Reports what would stop the replicator before anything is started. `given` are the settings, including DATABASE_CA.
@@ -85,6 +78,6 @@ async function problem<T>(run: () => Promise<T>): Promise<T> {
   try {
     return await run()
   } catch (error) {
-    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+    throw unusable(error)
   }
 }

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path'
 import type { Unfollowable } from '../sources/postgres/index.ts'
 import { compileConfig } from '../sync-config/compile.ts'
 import { explainPlan } from '../sync-config/explain.ts'
@@ -10,7 +9,7 @@ import { readConfigFile } from './config-file.ts'
 import { knownDatabase } from './database.ts'
 import { frame, levelColour, printable, type Paint } from './frame.ts'
 import { limitsOf } from './limits.ts'
-import { DEFAULT_DATA, parse } from './options.ts'
+import { dataFolder, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { serviceVars } from './service-vars.ts'
 import type { SettingFinding } from './setting-finding.ts'
@@ -91,8 +90,7 @@ function options(command: 'check' | 'explain', args: readonly string[]): CheckOp
   const { positionals, text, flag } = parse(command, args)
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new UsageError(`name one file: rockpool ${command} sync-config.yaml`)
-  const data = text('data') ?? (process.env.DATA || DEFAULT_DATA)
-  return { file, databaseUrl: text('database-url'), json: flag('json'), data: resolve(data) }
+  return { file, databaseUrl: text('database-url'), json: flag('json'), data: dataFolder(text('data')) }
 }
 
 const NOT_ASKED = 'no database was asked, so whether the tables and columns are there is not known'

@@ -1,4 +1,5 @@
 import type { Clients, ShownStream } from '../protocol/messages/census.ts'
+import { alignedLines } from './aligned.ts'
 import { printable } from './frame.ts'
 import { OperatorClient, operatorOptions, Refused } from './operator.ts'
 import { UsageError } from './problem.ts'
@@ -25,12 +26,7 @@ export async function clients(args: readonly string[], { out }: Terminal): Promi
     return true
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    const { code, message, status } = error
-    out(
-      options.json
-        ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n`
-        : `${error.text}\n`,
-    )
+    out(error.output(options.json))
     return false
   }
 }
@@ -41,14 +37,7 @@ export function clientsText({ at, total, streams, more, silent }: Clients): stri
     COLUMNS.map(([title]) => title),
     ...streams.map((stream) => COLUMNS.map(([, of]) => printable(of(stream)))),
   ]
-  const widths = COLUMNS.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
-  const lines = rows.map((row) =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  )
-  const listed = streams.length === 0 ? [] : lines
+  const listed = streams.length === 0 ? [] : alignedLines(rows)
   const unlisted = more === 0 ? '' : `; ${more.toLocaleString('en')} of them are not listed`
   return [
     ...listed,

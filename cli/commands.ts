@@ -1,7 +1,7 @@
 /**
  * Every command and every option, declared once: what a command accepts (`options.ts`) and its help (`help.ts`) are
- * made from this. A command that takes an option says what the option does there. The file is long because it is the one
- * list.
+ * made from this. A command that takes an option says what the option does there. The file is long because it is the
+ * one list.
  */
 
 export interface OptionDeclaration {

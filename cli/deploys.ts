@@ -1,3 +1,4 @@
+import { columnWidths } from './aligned.ts'
 import type { ConfigsAnswer, ConfigStatus } from '../protocol/messages/admin.ts'
 import { printable, type Paint } from './frame.ts'
 import { OperatorClient, operatorOptions, Refused } from './operator.ts'
@@ -41,12 +42,7 @@ export async function deploys(args: readonly string[], { out, colour }: Terminal
     return true
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    const { code, message, status } = error
-    out(
-      options.json
-        ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n`
-        : `${error.text}\n`,
-    )
+    out(error.output(options.json))
     return false
   }
 }
@@ -88,7 +84,7 @@ export function historyText(list: readonly Deploy[], paint: Paint): string {
     plan?.slice(0, PLAN_DIGITS) ?? '-',
     state,
   ])
-  const widths = head.map((_, i) => Math.max(...[head, ...rows].map((row) => row[i]?.length ?? 0)))
+  const widths = columnWidths([head, ...rows])
   const padded = (cells: readonly string[]): string[] => cells.map((cell, i) => cell.padEnd(widths[i] ?? 0))
   const lines = rows.map((row, i) => {
     const deploy = list[i]

@@ -12,7 +12,7 @@ export interface DeviceColumn {
   nullable: boolean
   /** The expression of the default in Postgres, or null. */
   preset: string | null
-  /** What people should know of it, or null. */
+  /** A note for the reader of the schema, or null. */
   note: string | null
 }
 

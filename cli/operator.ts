@@ -160,6 +160,12 @@ export class Refused extends Error {
         : `\nIt was signed with ${this.#signedWith}, which must be the secret of the Rockpool there: when JWT_SECRET is set where that was started, set it here, too`
     return `the token was refused: ${text}${signed}`
   }
+
+  /** Returns what a command prints of it: with `json` the error itself, else `text`. */
+  output(json: boolean, text = this.text): string {
+    const { code, message, status } = this
+    return json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${text}\n`
+  }
 }
 
 const isFinding = (value: unknown): value is Finding =>

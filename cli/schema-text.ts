@@ -1,6 +1,6 @@
 import type { DeviceColumn, DeviceTable } from './device-tables.ts'
 
-/** What the client takes as a name; `id` is left out before. */
+/** The client accepts these names. `id` has been left out before. */
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 const RESERVED = /^(rp_|sqlite_)/i
 
@@ -23,7 +23,7 @@ export function schemaText(tables: readonly DeviceTable[], from: string): string
   ].join('\n')
 }
 
-/** What a device cannot have stands there as a comment. */
+/** A table or a column that a device cannot have becomes a comment. */
 function tableLines({ name, columns }: DeviceTable): string[] {
   if (!NAME.test(name) || RESERVED.test(name))
     return [`  // ${quoted(name)} cannot be the name of a table on a device: name it with AS in the sync config.`]

@@ -1,8 +1,10 @@
 import { resolve } from 'node:path'
-import { connectSource, sourceError } from '../sources/postgres/index.ts'
+import { connectSource } from '../sources/postgres/index.ts'
+import { alignedLines, columnWidths } from './aligned.ts'
 import { knownDatabase, startDatabase } from './database.ts'
 import { databaseOf } from './new-database.ts'
 import { UsageError } from './problem.ts'
+import { unusable } from './unusable.ts'
 
 /**
  * Runs SQL in the development database, or in the one that `--new-database` has made for a tenant. Postgres is started
@@ -40,7 +42,7 @@ function connected(url: string): ReturnType<typeof connectSource> {
   try {
     return connectSource(url, { ca: process.env.DATABASE_CA || undefined, asIs: true })
   } catch (error) {
-    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+    throw unusable(error)
   }
 }
 
@@ -53,14 +55,14 @@ function format(result: unknown): string {
   const names = columns.map(({ name }) => name)
   if (names.length === 0) return `${command} ${count}`
   const cells = [names, ...rows.map((row) => names.map((_, i) => cell(row[i])))]
-  const widths = names.map((_, i) => Math.max(...cells.map((line) => line[i]?.length ?? 0)))
-  const lines = cells.map((line) =>
-    line
-      .map((text, i) => text.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd(),
+  const lines = alignedLines(cells)
+  lines.splice(
+    1,
+    0,
+    columnWidths(cells)
+      .map((width) => '-'.repeat(width))
+      .join('  '),
   )
-  lines.splice(1, 0, widths.map((width) => '-'.repeat(width)).join('  '))
   return `${lines.join('\n')}\n(${rows.length} ${rows.length === 1 ? 'row' : 'rows'})`
 }
 

@@ -26,12 +26,7 @@ export async function status(args: readonly string[], terminal: Terminal, stop: 
     return report.ok ? 0 : 1
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    const { code, message, status } = error
-    terminal.out(
-      options.json
-        ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n`
-        : `${refusalText(error)}\n`,
-    )
+    terminal.out(error.output(options.json, refusalText(error)))
     return 2
   }
 }

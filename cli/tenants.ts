@@ -67,12 +67,7 @@ export async function tenants(args: readonly string[], terminal: Terminal): Prom
     return answer !== null
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    const { code, message, status } = error
-    terminal.out(
-      isJson
-        ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n`
-        : `${refusalText(error)}\n`,
-    )
+    terminal.out(error.output(isJson, refusalText(error)))
     return false
   }
 }

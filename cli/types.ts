@@ -1,6 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
-import { connectSource, readTypedTables, sourceError, type TypedTable } from '../sources/postgres/index.ts'
+import { connectSource, readTypedTables, type TypedTable } from '../sources/postgres/index.ts'
 import { compileConfig } from '../sync-config/compile.ts'
 import { check } from './check.ts'
 import { readSettings } from './check-settings.ts'
@@ -8,10 +7,11 @@ import { readConfigFile } from './config-file.ts'
 import { knownDatabase } from './database.ts'
 import { deviceTables } from './device-tables.ts'
 import { limitsOf } from './limits.ts'
-import { DEFAULT_DATA, parse } from './options.ts'
+import { dataFolder, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { schemaText } from './schema-text.ts'
 import { textOf } from './settings.ts'
+import { unusable } from './unusable.ts'
 
 /**
  * `rockpool types`: the schema of the client, from a sync config and the database. Returns what to print. Throws
@@ -22,7 +22,7 @@ export async function types(args: readonly string[], colour: boolean): Promise<{
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new UsageError('name one file: rockpool types sync-config.yaml')
   const asked = text('database-url')
-  const data = resolve(text('data') ?? (process.env.DATA || DEFAULT_DATA))
+  const data = dataFolder(text('data'))
   const out = text('out')
   const result = compileConfig(await readConfigFile(file), { limits: limitsOf(process.env) })
   if (!result.ok) {
@@ -56,7 +56,7 @@ async function source(asked: string | undefined, data: string): Promise<TypedTab
     sql = connectSource(url, { ca: textOf(settings, 'DATABASE_CA') })
     return await readTypedTables(sql)
   } catch (error) {
-    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+    throw unusable(error)
   } finally {
     await sql?.end({ timeout: 1 })
   }

@@ -28,10 +28,7 @@ export async function verify(args: readonly string[], terminal: Terminal): Promi
     return cancel ? 0 : codeOf(answer.verify)
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    const { code, message, status } = error
-    terminal.out(
-      json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${error.text}\n`,
-    )
+    terminal.out(error.output(json))
     return 2
   }
 }

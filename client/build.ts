@@ -53,7 +53,7 @@ async function nameWorker(): Promise<void> {
   await writeFile(file, parts.join('new URL("./rockpool-worker.js", import.meta.url)'))
 }
 
-/** What is published says `dist` where the repository says source, and nothing that only the repository needs. */
+/** Returns the published manifest: its exports name built files, and fields for the repository alone are left out. */
 function published(): object {
   const { exports: _sources, scripts: _scripts, ...rest } = manifest
   return {

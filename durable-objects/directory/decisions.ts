@@ -63,9 +63,9 @@ export function put(
     // Its slot is dropped in the database that it has.
     if (before?.record.state === 'deleting') throw conflict(`the tenant ${name} is being deleted`)
     if (before === null) checkNew(store, asked, now)
-    // What the script's tenant has for itself is compared with nothing before it is stored.
     if (asked.scripts === 'beside' && name === SCRIPT_TENANT)
       throw conflict(`the tenant ${name} is the one of rockpool dev itself, and is served from its settings`)
+    // What the script's tenant has for itself is compared with nothing before it is stored.
     if (asked.scripts === 'first' && !store.adopted && name !== SCRIPT_TENANT) {
       throw conflict(
         'the tenant of the settings of the script is not stored yet: adopt it first (rockpool tenants adopt), or take DATABASE_URL away',

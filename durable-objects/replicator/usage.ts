@@ -53,7 +53,7 @@ export class Usage {
     const { state, now } = this.#ports
     const paused = state.get('paused')
     const isOver = paused !== null && now() >= paused.until
-    const isRaised = paused?.why === 'rowsPerDay' && this.#level !== 'refuse'
+    const isRaised = paused?.why === 'rowsPerDay' && this.#levelAt(this.today.rows) !== 'refuse'
     if (isOver || isRaised) state.set('paused', null)
     return state.get('paused')
   }
@@ -70,7 +70,7 @@ export class Usage {
   check(): boolean {
     const { state, now } = this.#ports
     const today = this.today
-    const level = this.#level
+    const level = this.#levelAt(today.rows)
     if (today.rows - (state.get('usage')?.rows ?? 0) >= UNSTORED_ROWS || today.day !== state.get('usage')?.day)
       this.flush()
     if (level !== today.level) {
@@ -133,8 +133,8 @@ export class Usage {
     }
   }
 
-  get #level(): Level {
-    return levelOf(this.today.rows, this.#budget.rowsPerDay)
+  #levelAt(rows: number): Level {
+    return levelOf(rows, this.#budget.rowsPerDay)
   }
 
   #store(usage: StoredUsage): void {
