@@ -16,6 +16,7 @@ import { ndjson } from '../wire/transports.ts'
 // which state of the database it is. Whatever both of them showed of one state is the same rows with the same values,
 // and those that the database had then: also of rows in several buckets, after compaction, and after a bucket was
 // downloaded again. `ROCKPOOL_SAME_ROWS=2000 ROCKPOOL_SEED=7 npm test -- same-rows` runs for long.
+// The file is long because both clients, the changes and the comparison are read side by side.
 
 const STEPS = Number(process.env.ROCKPOOL_SAME_ROWS ?? 120)
 const SEED = Number(process.env.ROCKPOOL_SEED ?? 1)

@@ -143,6 +143,12 @@ const HOWS: readonly Refusal[] = ['io', 'short', 'quota', 'late', 'twice']
 /** A run for long refuses each call in every way; else each is refused in two or three. */
 const STRIDE = process.env.ROCKPOOL_VFS_TRANSACTIONS === undefined ? 4 : 1
 
+/** `ROCKPOOL_VFS_LONG=1000` refuses every call of a thousand transactions once, in every way. */
+const LONG = Number(process.env.ROCKPOOL_VFS_LONG ?? 60)
+/** Calls between two refusals of one run. */
+const EVERY = 40
+const LONG_STRIDE = process.env.ROCKPOOL_VFS_LONG === undefined ? 13 : 1
+
 const seen: Record<CallKind, number> = { write: 0, truncate: 0, flush: 0 }
 
 describe.each(HOWS)('each single call is refused once: %s', (how) => {
@@ -166,6 +172,69 @@ describe.each(HOWS)('each single call is refused once: %s', (how) => {
     )
   }
 })
+
+describe.each(HOWS)('over a long run each single call is refused once: %s', (how) => {
+  for (const killed of [false, true]) {
+    test(
+      killed ? 'and the worker ends each time' : 'and the next transactions go on',
+      () => {
+        for (let offset = 0; offset < EVERY; offset += LONG_STRIDE) {
+          const { disk, acknowledged, refusals } = longRun(how, offset, killed)
+          expect({ offset, rows: content(disk) }).toEqual({ offset, rows: rowsOf(acknowledged) })
+          expect(refusals).toBeGreaterThan(0)
+        }
+      },
+      60_000 + LONG * EVERY * 200,
+    )
+  }
+})
+
+/** Every call whose number has this rest is refused; the others are refused in the runs with the other rests. */
+function longRun(
+  how: Refusal,
+  offset: number,
+  killed: boolean,
+): { disk: TestDisk; acknowledged: number[]; refusals: number } {
+  let disk = new TestDisk()
+  let opened = openAtLast(disk)
+  const acknowledged: number[] = []
+  let refusals = 0
+  const arm = (): void => {
+    disk.refuse = { call: Math.ceil((disk.called - offset) / EVERY) * EVERY + offset, how }
+    disk.refused = null
+  }
+  const again = (from: TestDisk): void => {
+    opened.close()
+    const { calls } = disk
+    disk = from
+    // Calls are counted over the whole run.
+    disk.calls = { ...calls }
+    opened = openAtLast(disk)
+  }
+  const isThere = (n: number): boolean => opened.db.selectValue('SELECT 1 FROM t WHERE n = ?', [n]) === 1
+  arm()
+  for (let n = 0; n < LONG; n++) {
+    try {
+      commit(opened, n)
+      acknowledged.push(n)
+    } catch {
+      if (opened.files.broken !== null) {
+        again(disk)
+        if (isThere(n)) acknowledged.push(n)
+      }
+    }
+    if (disk.refused === null) continue
+    refusals++
+    if (killed) {
+      again(disk.killed())
+      expect({ n, rows: values(opened.db, 'SELECT n FROM t ORDER BY n') }).toEqual({ n, rows: rowsOf(acknowledged) })
+    }
+    arm()
+  }
+  disk.refuse = null
+  opened.close()
+  return { disk, acknowledged, refusals }
+}
 
 test('writes, truncates and flushes were among the calls that were refused', () => {
   for (const kind of ['write', 'truncate', 'flush'] as const) expect(seen[kind]).toBeGreaterThan(0)

@@ -260,7 +260,7 @@ const QUERIES = [
   'SELECT count(*) FROM items WHERE title = ?',
 ] as const
 
-test(`${CASES} commits: what is held is what the query gives`, () => {
+test(`${CASES} commits: what is held is what the query gives`, { timeout: 30_000 + CASES * 10 }, () => {
   const random = new Random(SEED)
   for (let done = 0; done < CASES;) {
     const { db, registry } = open()

@@ -26,6 +26,11 @@ export class FaultySqlite implements Sqlite {
     }
   }
 
+  /** The model looks: no process ends at it, and it may look after a COMMIT whose outcome it has to take over. */
+  look(sql: string, params: readonly SqlValue[] = []): SqlValue[][] {
+    return this.#db.prepare(sql).all(params)
+  }
+
   prepareForApplication(sql: string): ApplicationStatement {
     return this.#db.prepareForApplication(sql)
   }

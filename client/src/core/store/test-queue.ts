@@ -1,5 +1,4 @@
 import type { Random } from '../../../../test/support/random.ts'
-import type { Sqlite } from '../../sqlite/sqlite.ts'
 import type { SqlValue } from '../../types.ts'
 import { readAnswer, type Decided } from '../outbox/answer.ts'
 import { storeAnswer, storeCheckpoint, storeTooLarge, unconfirmedUpTo } from '../outbox/decide.ts'
@@ -8,6 +7,7 @@ import { nextRequest, type UploadRequest } from '../outbox/request.ts'
 import { deriveRows } from './derive.ts'
 import { fateOf, fateOfCall } from './fates.ts'
 import type { StoredTable, StoreSchema } from './tables.ts'
+import type { FaultySqlite } from './test-crash.ts'
 import type { LocalOp, TestServer } from './test-server.ts'
 import { TestUploads } from './test-uploads.ts'
 
@@ -35,7 +35,7 @@ export interface Snapshot {
 }
 
 export interface QueueSetting {
-  db: Sqlite
+  db: FaultySqlite
   tables(): ReadonlyMap<string, StoredTable>
   schema(): StoreSchema
   flush(): void
@@ -230,10 +230,7 @@ export class TestQueue {
   }
 
   #reset(): void {
-    const ids = this.#with.db
-      .prepare("SELECT id FROM rp_tx WHERE state <> 'accepted' ORDER BY seq")
-      .all()
-      .flat() as string[]
+    const ids = this.#with.db.look("SELECT id FROM rp_tx WHERE state <> 'accepted' ORDER BY seq").flat() as string[]
     for (const [n, each] of this.#waiting().entries()) {
       const next = ids[n] ?? ''
       if (next === each.id) throw new Error(`${next} has its old id after a reset`)
@@ -311,7 +308,7 @@ export class TestQueue {
     const root = this.#open().find((each) => each.id === id)
     if (!root) return
     for (const each of this.#open().filter(({ id: of, dependsOn }) => of === id || dependsOn === id)) {
-      const [row] = this.#with.db.prepare('SELECT id, seq FROM rp_tx WHERE retry_of = ?').all([each.id])
+      const [row] = this.#with.db.look('SELECT id, seq FROM rp_tx WHERE retry_of = ?', [each.id])
       if (!row) throw new Error(`${each.id} was not sent again`)
       each.next = row[0] as string
       this.#add({ seq: row[1] as number, id: each.next, ops: each.ops, state: 'pending' })
@@ -327,8 +324,7 @@ export class TestQueue {
   #open = (): LocalTransaction[] =>
     this.#all.filter(({ state, next }) => state === 'failed' && next === null).sort((a, b) => a.seq - b.seq)
   #waiting = (): LocalTransaction[] => this.#all.filter(({ state }) => state === 'pending' || state === 'sent')
-  #seqOf = (id: string): number =>
-    this.#with.db.prepare('SELECT seq FROM rp_tx WHERE id = ?').all([id])[0]?.[0] as number
+  #seqOf = (id: string): number => this.#with.db.look('SELECT seq FROM rp_tx WHERE id = ?', [id])[0]?.[0] as number
 
   #of(id: string): LocalTransaction {
     const found = this.#all.find((each) => each.id === id)
