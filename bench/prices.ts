@@ -1,18 +1,7 @@
+import { PRICES } from '../protocol/dollars.ts'
 import { rowsWritten, sum, type Counts } from './counts.ts'
 
-/** Prices in US dollars on the Workers Paid plan, beyond what it includes, as published in November 2026. */
-export const PRICES = {
-  /** Durable Objects, for a million of each. */
-  rowsWritten: 1,
-  rowsRead: 0.001,
-  requests: 0.15,
-  /** Worker requests, a million. */
-  workerRequests: 0.3,
-  /** A million GB-seconds of an object that is awake, at 128 MB. */
-  duration: 12.5,
-  /** GB and month. */
-  storage: 0.2,
-}
+export { PRICES }
 
 /** The number of incoming WebSocket messages of an object that are billed as one request. */
 export const MESSAGES_A_REQUEST = 20

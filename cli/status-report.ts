@@ -106,7 +106,7 @@ export function reportOf(status: OperatorStatus, url: string, clock: number = Da
     },
     replication: {
       state: status.state,
-      reason: error && `${error.code}: ${error.message}`,
+      reason: error ? `${error.code}: ${error.message}` : pausedReason(status),
       failures: session.failures,
       nextSession: session.next,
     },
@@ -167,6 +167,16 @@ function problemsOf(status: OperatorStatus): ReportedProblem[] {
       `the verification has found ${verify.found - verify.mended} that are not repaired`,
     ])
   return found.map(([code, message]) => ({ code, message, next: nextStep(code) }))
+}
+
+/** Null when replication is not paused. */
+function pausedReason({ paused }: OperatorStatus): string | null {
+  if (!paused) return null
+  const why =
+    paused.why === 'rowsPerDay'
+      ? 'the tenant has written as many rows today as it may'
+      : 'the budget of the deployment is nearly used up'
+  return `${why}; until ${paused.until}`
 }
 
 /** Returns noted problems by code, the newest first. */

@@ -1,4 +1,4 @@
-import type { NamedTenant, TenantJob } from '../protocol/messages/directory.ts'
+import type { NamedTenant, Spent, TenantJob } from '../protocol/messages/directory.ts'
 import { TENANT_NAME } from '../protocol/names.ts'
 import type { TenantRecord } from '../tenants/stored/record.ts'
 import { agreed } from './agreed.ts'
@@ -27,6 +27,7 @@ const VERBS = [
   'delete',
   'adopt',
   'rotate',
+  'spending',
 ] as const
 type Verb = (typeof VERBS)[number]
 
@@ -49,7 +50,7 @@ export async function tenants(args: readonly string[], terminal: Terminal): Prom
   const target = operatorTarget(parsed, process.env)
   const verb = VERBS.find((each) => each === said)
   if (verb === undefined) throw new UsageError(`tenants ${said}: say one of ${VERBS.join(', ')}`)
-  const hasNone = verb === 'list' || verb === 'adopt' || verb === 'rotate'
+  const hasNone = verb === 'list' || verb === 'adopt' || verb === 'rotate' || verb === 'spending'
   // Without a name: of the tenant at the address, such as the only one of a deployment.
   const mayHaveNone = verb === 'revoke' || verb === 'unrevoke' || verb === 'revocations'
   if (more.length > 0 || (hasNone && name !== ''))
@@ -170,7 +171,22 @@ const DOES: Record<Verb, (call: Call) => Promise<object | null>> = {
     )
     return { rekeyed }
   },
+
+  async spending({ client, say }) {
+    const spent = await client.ask<Spent>('GET', 'spending?limit=1000')
+    const { day, budget, dollars, tenants: used } = spent
+    say(
+      budget === null
+        ? 'BUDGET_DOLLARS_DAY is not set: nothing is added up'
+        : `${day} (UTC): ${money(dollars)} of ${money(budget)}, ${Math.round((100 * dollars) / budget)} %`,
+    )
+    for (const { name, dollars, lately, paused } of used)
+      say(`  ${name.padEnd(24)} ${money(dollars)}, lately ${money(lately)}${paused ? ', paused' : ''}`)
+    return { spent }
+  },
 }
+
+const money = (dollars: number): string => `$${dollars.toFixed(dollars < 1 ? 4 : 2)}`
 
 /** What a developer types next, for a tenant whose database is empty. */
 function nextOf({ name, text }: Call, url: string): string {

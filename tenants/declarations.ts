@@ -225,6 +225,12 @@ export const TENANTS = {
       'how long after the storage of a deleted tenant has gone its objects are looked at again, for calls that came late',
     ),
   ),
+  BUDGET_DOLLARS_DAY: ofScript(
+    optional(
+      number(0.01, 1_000_000),
+      'US dollars that objects may cost on a day of UTC; when they are nearly used up, the replication of those is paused that use most',
+    ),
+  ),
   HOSTS: ofScript(
     optional(
       matching(/^[a-z0-9.-]+(\s*,\s*[a-z0-9.-]+)*$/, 'host names, several separated by commas'),

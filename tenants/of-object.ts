@@ -1,7 +1,10 @@
 import type { CompactionSettings } from './compaction.ts'
 import type { TenantSecrets } from './directory.ts'
 import { RockpoolError } from '../protocol/errors.ts'
+import { dollarsOf, nextDay, type DayUsage } from '../protocol/dollars.ts'
+import type { Allowance } from '../protocol/messages/directory.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
+import { budgetDollars } from './budget-dollars.ts'
 import { askDirectory, directoryOf, hasStoredTenants, storedTenants, type TenantBindings } from './of-environment.ts'
 import { hasScriptTenant, SCRIPT_TENANT } from './script.ts'
 import type { TenantRecord } from './stored/record.ts'
@@ -24,10 +27,11 @@ export interface OwnTenant {
    */
   confirm(): Promise<void>
   /**
-   * Says when it is to be heard of next: ms since 1970. Never rejects: one that is not heard is woken by the cron
-   * trigger. Without a Directory nothing is said.
+   * Says when it is to be heard of next, in ms since 1970, and what it has used today. Returns whether the budget of
+   * the deployment lets it go on, or null when that is not known. Never rejects: one that is not heard is woken by the
+   * cron trigger. Without a Directory it is the only tenant, and has the whole budget.
    */
-  heard(due: number): Promise<void>
+  heard(due: number, usage: DayUsage): Promise<Allowance | null>
   secret<Field extends keyof TenantSecrets>(field: Field): Promise<TenantSecrets[Field]>
   /** Returns the databases that it had before, in which something of it may be left. The Directory is asked now. */
   former(): Promise<FormerSource[]>
@@ -55,13 +59,18 @@ export function tenantOfObject(env: TenantBindings, objectName: string): OwnTena
       const isActive = answer.kind === 'record' && (JSON.parse(answer.record) as TenantRecord).state === 'active'
       if (!isActive) throw new RockpoolError('ROCKPOOL_TENANT', `the tenant ${name} is not served`)
     },
-    heard: async (due) => {
-      if (!hasStoredTenants(env)) return
-      await askDirectory(env, (directory) => directory.heard({ v: MESSAGE_VERSION, name, due })).catch(
-        (error: unknown) => {
-          console.warn(`the Directory was not told when ${name} is due`, error)
-        },
-      )
+    heard: async (due, usage) => {
+      try {
+        if (!hasStoredTenants(env)) return allowanceOf(budgetDollars(env), usage)
+        // An earlier version of the Directory answers nothing.
+        const answer: Allowance | undefined = await askDirectory(env, (directory) =>
+          directory.heard({ v: MESSAGE_VERSION, name, due, usage }),
+        )
+        return answer ?? null
+      } catch (error) {
+        console.warn(`the Directory was not told when ${name} is due`, error)
+        return null
+      }
     },
     former: async () => (await storedTenants(env)?.former(name)) ?? [],
     left: (id) => askDirectory(env, (directory) => directory.left({ v: MESSAGE_VERSION, name, id })),
@@ -70,3 +79,8 @@ export function tenantOfObject(env: TenantBindings, objectName: string): OwnTena
     compaction: () => directoryOf(env).compaction(name),
   }
 }
+
+/** What the only tenant of a deployment may. */
+const allowanceOf = (budget: number | null, usage: DayUsage): Allowance => ({
+  pausedUntil: budget !== null && dollarsOf(usage) >= budget ? nextDay(Date.parse(usage.day)) : null,
+})

@@ -11,7 +11,7 @@ import { checkpointRequest } from './routes/checkpoint-request.ts'
 import { direct } from './routes/direct.ts'
 import { publicError, userError } from './errors.ts'
 import { status } from './routes/status.ts'
-import { adoption, audit, openapi, rekey, tenants } from './routes/tenants/index.ts'
+import { adoption, audit, openapi, rekey, spending, tenants } from './routes/tenants/index.ts'
 import { pathOf, tenant, type TenantContext } from './tenant.ts'
 import { addressOf, countFailure, countStream, countWrite, guarded, retryAfterOf } from './rates.ts'
 import { askReplicator } from './replicator.ts'
@@ -51,6 +51,7 @@ app.route('/admin/tenants', tenants)
 app.route('/admin/adopt', adoption)
 app.route('/admin/rekey', rekey)
 app.route('/admin/audit', audit)
+app.route('/admin/spending', spending)
 app.route('/admin/openapi.json', openapi)
 
 app.use(tenant)

@@ -468,7 +468,7 @@ describe('a tenant that is due', () => {
     make('a')
     setState(make('b') && new DirectoryStore(db), { name: 'b', state: 'suspended', ifMatch: null, by: 'op' }, NOW)
     db.run('DROP TABLE due')
-    for (const table of ['revocations', 'telling']) db.run(`DROP TABLE ${table}`)
+    for (const table of ['revocations', 'telling', 'spending', 'spending_day']) db.run(`DROP TABLE ${table}`)
     db.run('DELETE FROM migrations WHERE version >= 3')
     expect(new DirectoryStore(db).overdue(0, 10)).toEqual([{ name: 'a', due: 0 }])
   })

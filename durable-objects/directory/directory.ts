@@ -2,6 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type {
+  Allowance,
   AuditEntry,
   DirectoryRpc,
   NamesAnswer,
@@ -10,10 +11,13 @@ import type {
   RecordAnswer,
   RevocationOutcome,
   SetStateRequest,
+  Spent,
   TenantJob,
 } from '../../protocol/messages/directory.ts'
+import type { DayUsage } from '../../protocol/dollars.ts'
 import type { ReplicatorRpc, RevocationChange } from '../../protocol/messages/replicator.ts'
 import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
+import { budgetDollars } from '../../tenants/budget-dollars.ts'
 import { lateMs } from '../../tenants/late.ts'
 import { hasScriptTenant, standsBeside } from '../../tenants/script.ts'
 import { tenantChange } from '../../tenants/stored/record.ts'
@@ -28,6 +32,7 @@ import { answered, callDeadline } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
 import { bury, left, put, rekey, revoke, setState } from './decisions.ts'
 import { shownJob, step, type JobPorts } from './jobs.ts'
+import { Spending } from './spending.ts'
 import { DirectoryStore } from './storage.ts'
 import { tell } from './telling.ts'
 import { Untold } from './untold.ts'
@@ -37,6 +42,8 @@ const identities = z.array(
 )
 const state = z.enum(['active', 'suspended', 'deleting'])
 const MAX_AUDIT_PAGE = 1_000
+/** Tenants that one answer about what was used names. */
+const MAX_SPENT = 1_000
 /** Tenants that one question of the cron trigger names. */
 const MAX_OVERDUE = 1_000
 /** Runs of the cron trigger in which all tenants are woken after a break; there is one more a minute later. */
@@ -50,11 +57,12 @@ const TELLING_MS = 25_000
 
 /**
  * All tenants of a deployment: who they are, their settings and encrypted secrets, and what no two of them may share.
- * It wires storage, decisions and RPC.
+ * It wires storage, decisions and RPC. The file is long because it is the list of all calls.
  */
 export class Directory extends DurableObject<Environment> implements DirectoryRpc {
   readonly #store: DirectoryStore
   readonly #untold: Untold
+  readonly #spending: Spending
   /** The last turn of each tenant that is told of revocations: one goes on after the other. */
   readonly #turns = new Map<string, Promise<unknown>>()
   /** Tenants of which a step is under way. */
@@ -66,6 +74,7 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
     const db = durableDatabase(ctx.storage)
     this.#store = new DirectoryStore(db)
     this.#untold = new Untold(db)
+    this.#spending = new Spending(db)
     // An alarm whose handler was ended again and again is dropped by the platform; what is due is not.
     if (this.#nextDue !== null) void this.#arm()
   }
@@ -103,6 +112,9 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
   async setState(request: SetStateRequest): Promise<{ record: string; job: TenantJob | null }> {
     checkVersion(request)
     const record = JSON.stringify(setState(this.#store, { ...request, state: state.parse(request.state) }, new Date()))
+    // An operator who lets a tenant go on means it, whatever the budget.
+    const budget = budgetDollars(this.env)
+    if (request.state === 'active' && budget !== null) this.#spending.spare(request.name, budget, Date.now())
     // In case this call is ended before it has done what follows.
     await this.ctx.storage.setAlarm(Date.now() + STEP_MS)
     await this.#advance(request.name)
@@ -110,9 +122,25 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
     return { record, job: this.#shown(request.name) }
   }
 
-  async heard(request: Versioned & { name: string; due: number }): Promise<void> {
+  async heard(request: Versioned & { name: string; due: number; usage?: DayUsage }): Promise<Allowance> {
     checkVersion(request)
-    this.#store.heard(request.name, request.due)
+    const { name, due, usage } = request
+    this.#store.heard(name, due)
+    const budget = budgetDollars(this.env)
+    if (usage === undefined || budget === null) return { pausedUntil: null }
+    const { pausedUntil, chosen, reached, dollars } = this.#spending.report(name, usage, budget, Date.now())
+    if (reached !== null) console.error(JSON.stringify({ event: 'budget', percent: reached, dollars, budget }))
+    if (chosen !== null) {
+      console.error(JSON.stringify({ event: 'budget', paused: chosen, dollars, budget }))
+      const details = `${dollars.toFixed(2)} of ${budget} dollars are used up`
+      this.#store.note({ at: new Date().toISOString(), by: 'budget', action: 'pause', tenant: chosen, details })
+    }
+    return { pausedUntil }
+  }
+
+  async spent(request: Versioned & { limit: number }): Promise<Spent> {
+    checkVersion(request)
+    return this.#spending.show(budgetDollars(this.env), Date.now(), Math.min(request.limit, MAX_SPENT))
   }
 
   async overdue(request: Versioned & { limit: number }): Promise<OverdueTenant[]> {
@@ -213,8 +241,10 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
       const now = this.#store.job(name)
       if (now === null || now.since !== job.since || now.state !== job.state) return
       if (next !== null) this.#store.setJob(name, { ...next, keepSource: now.keepSource })
-      else if (job.state === 'deleting') bury(this.#store, { name, by: job.by }, new Date())
-      else this.#store.setJob(name, null)
+      else if (job.state === 'deleting') {
+        bury(this.#store, { name, by: job.by }, new Date())
+        this.#spending.forget(name)
+      } else this.#store.setJob(name, null)
       if (next?.error) console.warn(`the tenant ${name}: ${next.phase} failed`, next.error)
     } finally {
       this.#stepping.delete(name)

@@ -43,6 +43,36 @@ test('without keys nothing is stored, and what was stored is still read', async 
   expect((await directory('keyless').names({ v })).tenants).toEqual([])
 })
 
+test('what tenants report counts against the budget of the deployment, over restarts, until an operator lets one go on', async () => {
+  await withKeys('budget', KEYS)
+  const give = (dollars: string | undefined) =>
+    runInDurableObject(
+      directory('budget'),
+      (object) => void Object.assign(Reflect.get(object, 'env') as object, { BUDGET_DOLLARS_DAY: dollars }),
+    )
+  const due = Date.now() + 60_000
+  const usage = { day: new Date().toISOString().slice(0, 10), rows: 950_000, requests: 0, awakeMs: 0 }
+  await directory('budget').put({ ...asked, change })
+  // An earlier version says no usage, and without a budget there is none to compare with.
+  expect(await directory('budget').heard({ v, name: 'acme', due })).toEqual({ pausedUntil: null })
+  expect(await directory('budget').heard({ v, name: 'acme', due, usage })).toEqual({ pausedUntil: null })
+  expect(await directory('budget').spent({ v, limit: 10 })).toMatchObject({ budget: null, tenants: [] })
+  await give('1')
+  const midnight = (Math.floor(Date.now() / 86_400_000) + 1) * 86_400_000
+  expect(await directory('budget').heard({ v, name: 'acme', due, usage })).toEqual({ pausedUntil: midnight })
+  await evictDurableObject(directory('budget'))
+  await give('1')
+  expect(await directory('budget').spent({ v, limit: 10 })).toMatchObject({
+    budget: 1,
+    dollars: 0.95,
+    tenants: [{ name: 'acme', dollars: 0.95, paused: true }],
+  })
+  const [entry] = await directory('budget').audit({ v, limit: 1 })
+  expect(entry).toMatchObject({ by: 'budget', action: 'pause', tenant: 'acme' })
+  await directory('budget').setState({ v, name: 'acme', state: 'active', ifMatch: null, by: 'op' })
+  expect(await directory('budget').heard({ v, name: 'acme', due, usage })).toEqual({ pausedUntil: null })
+})
+
 test('older code refuses storage that it cannot read', async () => {
   await directory('newer').names({ v })
   const newer = 'INSERT INTO migrations (version, reads) VALUES (1000, 1000)'

@@ -40,6 +40,14 @@ export const MIGRATIONS: readonly Step[] = [
   CREATE TABLE telling (tenant TEXT PRIMARY KEY, due INTEGER NOT NULL, failures INTEGER NOT NULL, error TEXT NOT NULL) WITHOUT ROWID;
   CREATE INDEX telling_by_due ON telling (due);
   `,
+  // What tenants used on their day, in dollars, and what was done about it, see `spending.ts`.
+  `
+  CREATE TABLE spending (
+    tenant TEXT PRIMARY KEY, day TEXT NOT NULL, last REAL NOT NULL, dollars REAL NOT NULL, excused REAL NOT NULL,
+    hour INTEGER NOT NULL, this_hour REAL NOT NULL, last_hour REAL NOT NULL, paused INTEGER NOT NULL, spared INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE TABLE spending_day (id INTEGER PRIMARY KEY, day TEXT NOT NULL, told INTEGER NOT NULL, next REAL NOT NULL);
+  `,
 ]
 
 /** How often it is stored that the cron trigger runs, and after how long without it all tenants are woken: ms. */
@@ -151,7 +159,7 @@ export class DirectoryStore {
 
   /** When an active tenant is to be heard of next. Of others nothing is expected. */
   heard(tenant: string, due: number): void {
-    this.#db.run('UPDATE due SET at = ? WHERE tenant = ?', Math.ceil(due), tenant)
+    this.#db.run('UPDATE due SET at = ?1 WHERE tenant = ?2 AND at <> ?1', Math.ceil(due), tenant)
   }
 
   /**

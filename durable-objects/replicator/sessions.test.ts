@@ -1,4 +1,6 @@
 import { expect, test, vi } from 'vitest'
+import type { DayUsage } from '../../protocol/dollars.ts'
+import type { Allowance } from '../../protocol/messages/directory.ts'
 import { memoryKind } from '../../sources/memory/memory-source.ts'
 import { budgetOf, NO_BUDGET } from '../../tenants/budget.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
@@ -24,6 +26,9 @@ class World extends MemoryLoad {
   /** The days that have passed since the test began. */
   days = 0
   looks: number[] = []
+  /** What the Directory was told of usage, and what it answers. */
+  heard: DayUsage[] = []
+  allowed: Allowance | null = { pausedUntil: null }
   /** The account has reached its spending limit. */
   isSpent = false
   sessions!: Sessions
@@ -45,6 +50,7 @@ class World extends MemoryLoad {
       diagnostics,
       written: () => ({ rows: this.written, appends: 0 }),
       now: () => this.now,
+      report: () => this.sessions.report(),
     })
     this.sessions = new Sessions({
       usage: this.usage,
@@ -73,7 +79,10 @@ class World extends MemoryLoad {
         secret: vi.fn().mockResolvedValue('memory://app'),
         compaction: () => Promise.reject(new Error('nothing is compacted')),
         confirm: async () => {},
-        heard: async () => {},
+        heard: async (_, usage) => {
+          this.heard.push(usage)
+          return this.allowed
+        },
         former: async () => [],
         left: async () => {},
         changed: () => {},
@@ -236,6 +245,37 @@ test('it goes on at once when it may write more', async () => {
   expect(world.alarm).toBeLessThanOrEqual(Date.now())
   await world.sessions.alarm()
   expect([world.sessions.count, world.usage.paused]).toEqual([1, null])
+})
+
+test('a session ends when the budget of the deployment pauses its tenant, and the next one begins when it does not any more', async () => {
+  const world = new World()
+  await world.sessions.alarm()
+  expect(world.heard).toHaveLength(2)
+  world.replicator.isLive = true
+  const running = world.sessions.alarm()
+  await vi.waitFor(() => expect(world.current.status()?.streaming).toBe(true))
+  const midnight = Date.now() + 3_600_000
+  world.allowed = { pausedUntil: midnight }
+  world.written = 200_000
+  world.usage.check()
+  await running
+  expect(world.usage.paused).toMatchObject({ why: 'deployment', until: midnight })
+  expect(world.heard.at(-1)).toMatchObject({ rows: 200_000 })
+  world.load()
+  await world.sessions.alarm()
+  expect([world.sessions.count, world.looks.length]).toEqual([2, 1])
+  // An answer that does not come changes nothing.
+  world.allowed = null
+  await world.sessions.wake()
+  await world.sessions.alarm()
+  expect([world.sessions.count, world.usage.paused]).toMatchObject([2, { why: 'deployment' }])
+  world.replicator.isLive = false
+  world.allowed = { pausedUntil: null }
+  await world.sessions.alarm()
+  await vi.waitFor(() => expect([world.usage.paused, world.seconds]).toEqual([null, 0]))
+  await world.sessions.alarm()
+  expect(world.sessions.count).toBe(3)
+  expect(heldRows(world.replicator.objects())).toEqual(world.rows())
 })
 
 test('an alarm that could not set the next one is made good by the cron trigger, after the spending limit is lifted', async () => {

@@ -46,7 +46,7 @@ export interface AlarmStorage {
 export interface SessionsPorts {
   parts: Parts
   current: CurrentSession
-  usage: Pick<Usage, 'begin' | 'sessionBegan' | 'sessionEnded' | 'paused'>
+  usage: Pick<Usage, 'begin' | 'sessionBegan' | 'sessionEnded' | 'paused' | 'today' | 'allow'>
   /** Measures what the source keeps while there are no sessions, since a time in ms since 1970. */
   look(since: number): Promise<unknown>
   storage: AlarmStorage
@@ -83,6 +83,8 @@ export class Sessions {
   #peakHeld = 0
   /** When what the source keeps was last measured without a session, in ms since 1970. */
   #looked = 0
+  /** When something is heard next, as was last said, in ms since 1970. */
+  #dueAt = 0
 
   constructor(ports: SessionsPorts) {
     this.#ports = ports
@@ -219,7 +221,21 @@ export class Sessions {
 
   /** Something is heard of this replicator within so many ms, or the cron trigger wakes it. */
   #due(ms: number): void {
-    void this.#ports.tenant().heard(Date.now() + ms + LATE_MS)
+    this.#dueAt = Date.now() + ms + LATE_MS
+    this.report()
+  }
+
+  /** The Directory is told what was used, and when something is heard next. Its answer may pause this tenant. */
+  report(): void {
+    this.#reported().catch((error: unknown) => console.warn('what the Directory allows could not be done', error))
+  }
+
+  async #reported(): Promise<void> {
+    const { tenant, usage, current, storage } = this.#ports
+    const allowed = await tenant().heard(this.#dueAt, usage.today)
+    const change = allowed && usage.allow(allowed)
+    if (change === 'paused') current.session?.restart()
+    if (change === 'resumed') await storage.setAlarm(Date.now())
   }
 
   get #state(): Parts['store']['state'] {

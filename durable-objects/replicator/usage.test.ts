@@ -1,11 +1,11 @@
 import { expect, test, vi } from 'vitest'
 import { RockpoolError } from '../../protocol/errors.ts'
-import { budgetOf } from '../../tenants/budget.ts'
+import { budgetOf, NO_BUDGET } from '../../tenants/budget.ts'
 import { testDatabase } from '../test-database.ts'
 import { Diagnostics } from './store/diagnostics.ts'
 import { MIGRATIONS, StateStore } from './store/storage.ts'
 import { migrate } from '../shared/database.ts'
-import { UNSTORED_ROWS, Usage } from './usage.ts'
+import { REPORTED_ROWS, UNSTORED_ROWS, Usage } from './usage.ts'
 
 const HOUR = 3_600_000
 
@@ -13,6 +13,7 @@ class World {
   readonly db = testDatabase()
   now = Date.UTC(2026, 10, 30, 12)
   written = { rows: 0, appends: 0 }
+  reports = 0
   usage!: Usage
   state!: StateStore
   diagnostics!: Diagnostics
@@ -32,6 +33,7 @@ class World {
       diagnostics: this.diagnostics,
       written: () => ({ ...this.written }),
       now: () => this.now,
+      report: () => this.reports++,
     })
   }
 
@@ -117,6 +119,38 @@ test('while it is paused what would not come is refused, with the time after whi
   }
   expect(refused).toBeInstanceOf(RockpoolError)
   expect(refused).toMatchObject({ code: 'ROCKPOOL_LIMIT', status: 429, details: { retryAfter: 91 } })
-  world.usage.resume()
+  expect(world.usage.allow({ pausedUntil: null })).toBe('resumed')
   world.usage.refusePaused()
+})
+
+test('the Directory is told in the middle of a session as often as 0.10 dollars of rows are written', () => {
+  const world = new World()
+  for (let n = 0; n < 1_000; n++) {
+    world.written.rows += REPORTED_ROWS / 100
+    world.usage.check()
+  }
+  expect(world.reports).toBe(10)
+})
+
+test('of two reasons to pause each holds until it is over, and each is told once', () => {
+  const world = new World()
+  const midnight = Date.UTC(2026, 11, 1)
+  expect(world.usage.allow({ pausedUntil: null })).toBe(null)
+  expect(world.usage.allow({ pausedUntil: midnight })).toBe('paused')
+  expect(world.usage.allow({ pausedUntil: midnight })).toBe(null)
+  expect(world.told).toEqual(['ROCKPOOL_LIMIT deployment 1'])
+  expect(world.usage.paused).toMatchObject({ why: 'deployment', until: midnight })
+  // It is over its own limit as well.
+  world.written.rows = 100
+  const budget = budgetOf({ rowsPerDay: { warn: null, refuse: 100 } })
+  expect(world.usage.begin(budget)).toMatchObject({ why: 'deployment' })
+  expect(world.usage.allow({ pausedUntil: null })).toBe('resumed')
+  expect(world.usage.begin(budget)).toMatchObject({ why: 'rowsPerDay' })
+  expect(world.usage.allow({ pausedUntil: midnight })).toBe(null)
+  expect(world.usage.begin(NO_BUDGET)).toBe(null)
+  expect(world.usage.allow({ pausedUntil: midnight })).toBe('paused')
+  world.restart()
+  expect(world.usage.paused).toMatchObject({ why: 'deployment' })
+  world.now = midnight
+  expect(world.usage.begin(NO_BUDGET)).toBe(null)
 })

@@ -1,4 +1,6 @@
+import { dayOf, nextDay } from '../../protocol/dollars.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
+import type { Allowance } from '../../protocol/messages/directory.ts'
 import type { PausedStatus, UsageStatus } from '../../protocol/messages/status.ts'
 import { levelOf, NO_BUDGET, type Level, type LimitName, type TenantBudget } from '../../tenants/budget.ts'
 import type { Diagnostics } from './store/diagnostics.ts'
@@ -7,7 +9,8 @@ import type { Paused, StoredUsage } from './store/stored.ts'
 
 /** Rows that are counted in memory only: that many at most are forgotten when the object is ended. */
 export const UNSTORED_ROWS = 10_000
-const DAY_MS = 86_400_000
+/** Rows after which the Directory is told in the middle of a session: 0.10 dollars. */
+export const REPORTED_ROWS = 100_000
 
 export interface UsagePorts {
   tenant: string
@@ -16,6 +19,8 @@ export interface UsagePorts {
   /** Rows written, and calls of buckets, since the object started. */
   written(): { rows: number; appends: number }
   now(): number
+  /** Tells the Directory what was used. */
+  report(): void
 }
 
 /** Counts what a tenant uses, and says when it has used as much as it may. */
@@ -25,6 +30,8 @@ export class Usage {
   /** What of `written` is in the stored usage. */
   #counted = { rows: 0, appends: 0 }
   #sessionBegan: number | null = null
+  /** Rows written when the Directory was last told. */
+  #reported = 0
 
   constructor(ports: UsagePorts) {
     this.#ports = ports
@@ -68,8 +75,13 @@ export class Usage {
 
   /** Called while rows are written. Returns whether the session must end. */
   check(): boolean {
-    const { state, now } = this.#ports
+    const { state, now, written, report } = this.#ports
     const today = this.today
+    const { rows, appends } = written()
+    if (rows + appends - this.#reported >= REPORTED_ROWS) {
+      this.#reported = rows + appends
+      report()
+    }
     const level = this.#levelAt(today.rows)
     if (today.rows - (state.get('usage')?.rows ?? 0) >= UNSTORED_ROWS || today.day !== state.get('usage')?.day)
       this.flush()
@@ -91,12 +103,23 @@ export class Usage {
   pause({ why, until }: Pick<Paused, 'why' | 'until'>): void {
     const { state, now } = this.#ports
     const before = state.get('paused')
-    if (before?.why === why && before.until === until) return
+    // What paused it first is over no sooner.
+    if (before !== null && before.until >= until) return
     state.set('paused', { why, until, since: before?.since ?? now() })
   }
 
-  resume(): void {
-    if (this.#ports.state.get('paused') !== null) this.#ports.state.set('paused', null)
+  /** The budget of the deployment says whether there may be sessions. Returns what has changed by that. */
+  allow({ pausedUntil }: Allowance): 'paused' | 'resumed' | null {
+    const { paused } = this
+    if (pausedUntil === null) {
+      if (paused?.why !== 'deployment') return null
+      this.#ports.state.set('paused', null)
+      return 'resumed'
+    }
+    if (paused !== null) return null
+    this.pause({ why: 'deployment', until: pausedUntil })
+    this.#ports.diagnostics.add({ code: 'ROCKPOOL_LIMIT', key: 'deployment', reason: OVER_BUDGET })
+    return 'paused'
   }
 
   get paused(): Paused | null {
@@ -114,7 +137,7 @@ export class Usage {
   }
 
   /** Tells the operator that a limit is near, or reached. */
-  tell(limit: LimitName | 'deployment', level: Exclude<Level, 'within'>, used: number): void {
+  tell(limit: LimitName, level: Exclude<Level, 'within'>, used: number): void {
     const { tenant, diagnostics } = this.#ports
     console.error(JSON.stringify({ event: 'limit', tenant, limit, level, used }))
     diagnostics.add({ code: 'ROCKPOOL_LIMIT', key: limit, reason: TEXTS[limit][level] })
@@ -144,7 +167,10 @@ export class Usage {
   }
 }
 
-const TEXTS: Record<LimitName | 'deployment', Record<Exclude<Level, 'within'>, string>> = {
+const OVER_BUDGET =
+  'BUDGET_DOLLARS_DAY is nearly used up, and this tenant used most of it lately: replication is paused until the day is over, until the tenant is resumed, or until the budget is raised'
+
+const TEXTS: Record<LimitName, Record<Exclude<Level, 'within'>, string>> = {
   rowsPerDay: {
     warn: 'the tenant has written as many rows today as is to be told',
     refuse:
@@ -154,13 +180,4 @@ const TEXTS: Record<LimitName | 'deployment', Record<Exclude<Level, 'within'>, s
     warn: 'the tenant has as many streams open as is to be told',
     refuse: 'the tenant has as many streams open as it may: further ones are refused',
   },
-  deployment: {
-    warn: 'the budget of the deployment for this day is nearly used up',
-    refuse:
-      'the budget of the deployment for this day is nearly used up, and this tenant used most of it lately: replication is paused until the day is over, or until the tenant is resumed',
-  },
 }
-
-/** `YYYY-MM-DD`, in UTC. */
-export const dayOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10)
-const nextDay = (ms: number): number => (Math.floor(ms / DAY_MS) + 1) * DAY_MS

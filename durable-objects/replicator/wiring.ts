@@ -110,6 +110,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     diagnostics,
     written: () => ({ rows: db.rowsWritten, appends: parts.appends.calls }),
     now: () => Date.now(),
+    report: () => sessions.report(),
   })
   const former = new FormerSources({ store, tenant, kindOf: kindOfUrl, now: Date.now })
   const sessions = new Sessions({

@@ -1,4 +1,5 @@
 import type { Versioned } from '../versions.ts'
+import type { DayUsage } from '../dollars.ts'
 import type { RevocationChange } from './replicator.ts'
 
 // The calls of the Directory object and their answers. Records and changes are declared where they are read:
@@ -77,9 +78,12 @@ export interface DirectoryRpc {
   setState(request: SetStateRequest): Promise<{ record: string; job: TenantJob | null }>
   /**
    * A replicator says when it is to be heard of next: `due`, in ms since 1970. Then the cron trigger wakes it. A tenant
-   * that is not active is never due.
+   * that is not active is never due. `usage`: what it has used today. The answer says whether the budget of the
+   * deployment lets it go on.
    */
-  heard(request: Versioned & { name: string; due: number }): Promise<void>
+  heard(request: Versioned & { name: string; due: number; usage?: DayUsage }): Promise<Allowance>
+  /** Returns what all tenants have used today, and the tenants that used most. */
+  spent(request: Versioned & { limit: number }): Promise<Spent>
   /** Returns active tenants of whom nothing was heard when they were due, the longest overdue first. */
   overdue(request: Versioned & { limit: number }): Promise<OverdueTenant[]>
   /** A replicator says that nothing is left of its tenant in a former database: see `TenantRecord.former`. */
@@ -97,6 +101,29 @@ export interface DirectoryRpc {
   rekey(request: Versioned & { after: string; by: string }): Promise<{ rekeyed: number; next: string | null }>
   /** Returns what was done to tenants, newest first, before the entry `before`. */
   audit(request: Versioned & { before?: number; limit: number }): Promise<AuditEntry[]>
+}
+
+/** Until when the replication of a tenant is paused, in ms since 1970; null: it is not. */
+export interface Allowance {
+  pausedUntil: number | null
+}
+
+/** What replicators have counted on a day of UTC, in dollars. `budget`: `BUDGET_DOLLARS_DAY`, or null. */
+export interface Spent {
+  /** `YYYY-MM-DD`. */
+  day: string
+  budget: number | null
+  dollars: number
+  tenants: SpentBy[]
+}
+
+export interface SpentBy {
+  name: string
+  dollars: number
+  /** In this hour and the one before. */
+  lately: number
+  /** Its replication is paused, because of the budget. */
+  paused: boolean
 }
 
 export interface OverdueTenant {

@@ -136,6 +136,14 @@ const OF_DEPLOYMENT: readonly Omit<Operation, 'of'>[] = [
   },
   {
     method: 'get',
+    path: '/admin/spending',
+    summary: 'Returns what tenants have used today of the budget of the deployment, those first that used most',
+    query: shapes.spendingQuery,
+    answer: shapes.spendingShape,
+    statuses: [200],
+  },
+  {
+    method: 'get',
     path: '/admin/openapi.json',
     summary: 'Returns this document',
     answer: shapes.anyObject,

@@ -15,7 +15,7 @@ import { changeTenant } from './change.ts'
 import { openApi } from '../openapi/document.ts'
 import { refuseForeignPages } from '../own-page.ts'
 import { revoking } from './revoke.ts'
-import { auditQuery, changeBody, deleteBody, listQuery, noBody, rekeyBody } from './shapes.ts'
+import { auditQuery, changeBody, deleteBody, listQuery, noBody, rekeyBody, spendingQuery } from './shapes.ts'
 
 /** `by`: the operator, as `sub` of the token says. */
 interface DeploymentContext {
@@ -154,6 +154,14 @@ audit.get('/', async (c) => {
   const { before, limit } = validated(auditQuery, c.req.query(), 'the address')
   const asked = { v: MESSAGE_VERSION, limit, ...(before !== undefined && { before }) }
   return c.json({ data: { entries: await askDirectory(c.env, (directory) => directory.audit(asked)) } })
+})
+
+/** `/admin/spending`: what all tenants have used today, and those that used most. */
+export const spending = new Hono<DeploymentContext>()
+spending.use(operator)
+spending.get('/', async (c) => {
+  const { limit } = validated(spendingQuery, c.req.query(), 'the address')
+  return c.json({ data: await askDirectory(c.env, (directory) => directory.spent({ v: MESSAGE_VERSION, limit })) })
 })
 
 /**

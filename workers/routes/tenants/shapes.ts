@@ -21,6 +21,7 @@ export const auditQuery = z.object({
   before: z.coerce.number().int().min(1).optional().describe('the number before which the page begins'),
   limit,
 })
+export const spendingQuery = z.object({ limit })
 export const createQuery = z.object({
   reuse_name: z.string().optional().describe('1: also a name that was deleted less than 30 days ago'),
 })
@@ -116,6 +117,20 @@ export const listShape = z.strictObject({
 export const rekeyShape = z.strictObject({
   rekeyed: z.int(),
   next: z.string().nullable().describe('where to go on; null: all are done'),
+})
+const dollars = z.number().min(0)
+export const spendingShape = z.strictObject({
+  day: z.iso.date().describe('in UTC'),
+  budget: dollars.nullable().describe('BUDGET_DOLLARS_DAY; null: nothing is added up'),
+  dollars: dollars.describe('what replicators have counted on this day'),
+  tenants: z.array(
+    z.strictObject({
+      name: z.string(),
+      dollars,
+      lately: dollars.describe('in this hour and the one before'),
+      paused: z.boolean().describe('because of the budget'),
+    }),
+  ),
 })
 export const auditShape = z.strictObject({
   entries: z.array(
