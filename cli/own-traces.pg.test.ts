@@ -26,7 +26,7 @@ test('what belongs to this folder is dropped; named slots and publications stay,
   expect(named).toEqual([
     "database   the slot mine stays, and makes Postgres keep WAL until it is dropped: SELECT pg_drop_replication_slot('mine')",
     'database   the publication my_tables stays, and costs nothing while nobody uses it: DROP PUBLICATION IF EXISTS my_tables',
-    'database   the tables of the example stay: DROP TABLE lists, todos, uploads',
+    'database   the tables of the example stay: DROP TABLE lists, todos, upload_verdicts, upload_clients',
   ])
   expect(await left()).toEqual([2, 1])
   expect(await removed(postgres.url, traces)).toEqual([

@@ -13,7 +13,7 @@ const WAIT_MS = 200
 const LONGEST_MS = 10_000
 const EARLIER_SLOT = 'rockpool'
 /** What the example makes: see examples/todos/database.ts. */
-const EXAMPLE_TABLES = 'lists, todos, uploads'
+const EXAMPLE_TABLES = 'lists, todos, upload_verdicts, upload_clients'
 
 /** What `rockpool dev` makes in a database that is not its own. */
 export interface Traces {

@@ -7,6 +7,7 @@ export async function prepareDatabase(
   sql: Sql = postgres(databaseUrl, { max: 1, onnotice: () => {} }),
 ): Promise<void> {
   try {
+    await sql.unsafe(await readFile(new URL('../upload/tables.sql', import.meta.url), 'utf8')).simple()
     const [row] = await sql<{ there: boolean }[]>`SELECT to_regclass('public.lists') IS NOT NULL AS there`
     if (row?.there) return
     const schema = await readFile(new URL('./schema.sql', import.meta.url), 'utf8')

@@ -33,15 +33,6 @@ BEGIN
 END $$;
 CREATE TRIGGER list_moves_todos AFTER UPDATE OF owner_id, shared ON lists FOR EACH ROW EXECUTE FUNCTION list_moves_todos();
 
--- What has been uploaded: the same transaction may arrive more than once.
-CREATE TABLE uploads (
-  user_id text NOT NULL,
-  client_id text NOT NULL,
-  transaction_id bigint NOT NULL,
-  uploaded_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (user_id, client_id, transaction_id)
-);
-
 INSERT INTO lists (id, name, owner_id, shared) VALUES
   ('10000000-0000-4000-8000-000000000001', 'Weekend at the sea', 'alice', true),
   ('10000000-0000-4000-8000-000000000002', 'Groceries', 'alice', false),

@@ -5,11 +5,13 @@ import { fileURLToPath } from 'node:url'
 import { serve } from '@hono/node-server'
 import { build } from 'esbuild'
 import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
 import { jwtVerify, SignJWT } from 'jose'
 import postgres, { type Sql } from 'postgres'
 import { z } from 'zod'
 import { contentSecurityPolicy, isOwnHost } from './hosts.ts'
-import { applyUpload, Rejected } from './upload.ts'
+import { answerUpload } from '../upload/upload.mjs'
+import { applyWrite } from './writes.ts'
 
 export interface ExampleOptions {
   /** The port; 0 means any free one. */
@@ -27,6 +29,8 @@ export interface ExampleOptions {
 /** The users of the example. A real application would ask for a password. */
 const USERS = ['alice', 'bob']
 const TOKEN_SECONDS = 3_600
+/** A transaction of the client has 1 MB at most. Above this the answer is 413. */
+const MAX_UPLOAD_BYTES = 2 * 1024 * 1024
 
 /** Serves the page and tokens for the users of the example, and accepts uploads of the clients' writes. */
 export async function startExample(options: ExampleOptions): Promise<{ url: string; close(): Promise<void> }> {
@@ -69,7 +73,7 @@ export async function startExample(options: ExampleOptions): Promise<{ url: stri
     return c.json({ token })
   })
 
-  app.post('/api/upload', async (c) => {
+  app.post('/api/upload', bodyLimit({ maxSize: MAX_UPLOAD_BYTES }), async (c) => {
     const token = /^Bearer (\S+)$/.exec(c.req.header('authorization') ?? '')?.[1] ?? ''
     const verified = await jwtVerify(token, key, { algorithms: ['HS256'], audience: jwtAudience.split(',') }).catch(
       () => null,
@@ -77,12 +81,11 @@ export async function startExample(options: ExampleOptions): Promise<{ url: stri
     const user = verified?.payload.sub
     if (user === undefined)
       return c.json({ error: { code: 'unauthorized', message: 'the token is missing or not valid' } }, 401)
+    const request: unknown = await c.req.json().catch(() => null)
     try {
-      await applyUpload(sql, user, await c.req.json().catch(() => null))
-      return c.json({ ok: true })
+      const { status, body } = await answerUpload(sql, user, request, (tx, op) => applyWrite(tx, user, op))
+      return c.json(body, status)
     } catch (error) {
-      if (error instanceof Rejected)
-        return c.json({ error: { code: error.code, message: error.message } }, error.status)
       // This is not the client's fault, so it tries again.
       console.error('an upload failed', error)
       return c.json({ error: { code: 'unavailable', message: 'try again later' } }, 503)
@@ -123,7 +126,7 @@ async function pageFiles(endpoint: string): Promise<Map<string, PageFile>> {
   const page = fileURLToPath(new URL('./page/', import.meta.url))
   const resolve = createRequire(import.meta.url).resolve
   const bundled = await build({
-    entryPoints: { app: join(page, 'app.ts'), worker: resolve('@rockpool/client/worker') },
+    entryPoints: { app: join(page, 'app.ts'), 'rockpool-worker': resolve('@rockpool/client/rockpool-worker') },
     bundle: true,
     format: 'esm',
     target: 'es2022',

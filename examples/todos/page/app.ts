@@ -1,62 +1,18 @@
-import { openSync, SignedOut, type Schema, type Status, type SyncDatabase } from '@rockpool/client'
+import { sql, type DatabaseStatus } from '@rockpool/client'
 import { el } from './element.ts'
+import { localDatabase, type List, type Local, type Todo } from './local.ts'
+import { corrected, refusedOf, type Refused } from './refused.ts'
 import { remembered } from './remembered.ts'
 import { words } from './words.ts'
 
 // The whole page. The file is long because an example is copied from, and read as one.
-
-/** The URL of Rockpool, which the server inserts. */
-declare const ENDPOINT: string
-
-interface List {
-  id: string
-  name: string
-  owner_id: string
-  shared: number
-}
-interface Todo {
-  id: string
-  list_id: string
-  title: string
-  done: number
-}
-
-const schema = {
-  tables: {
-    lists: { columns: { name: 'text', owner_id: 'text', shared: 'boolean', created_at: 'text' } },
-    todos: {
-      columns: {
-        list_id: 'text',
-        title: 'text',
-        done: 'boolean',
-        owner_id: 'text',
-        shared: 'boolean',
-        created_at: 'text',
-      },
-      indexes: { by_list: ['list_id'] },
-    },
-  },
-} satisfies Schema
-
-async function token(user: string): Promise<string> {
-  const response = await fetch('/api/token', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ user }),
-  })
-  // Other problems may be temporary.
-  if (response.status === 400) throw new SignedOut(`the server does not know ${user}`)
-  if (!response.ok) throw new Error(`no token: ${response.status}`)
-  const body: { token: string } = await response.json()
-  return body.token
-}
 
 const offline = remembered('offline')
 const signedOut = remembered('signed-out')
 
 class Pane {
   readonly #user: string
-  readonly #db: SyncDatabase
+  readonly #db: Local
   readonly #gone: () => void
   readonly #section: HTMLElement
   readonly #state = el('span', { className: 'state' })
@@ -65,12 +21,14 @@ class Pane {
   readonly #problems = el('ul', { className: 'problems' })
   readonly #lists = el('div')
   #shown = new Set<string>()
-  #said = '[null,[]]'
+  #said = '[[],[]]'
+  /** Why the last change could not be stored here, or null. */
+  #unstored: string | null = null
   /** Counts updates, so that an older answer never replaces a newer one. */
   #turn = 0
-  #data: { lists: List[]; todos: Todo[] } = { lists: [], todos: [] }
+  #data: { lists: readonly List[]; todos: readonly Todo[] } = { lists: [], todos: [] }
 
-  constructor(user: string, db: SyncDatabase, section: HTMLElement, gone: () => void) {
+  constructor(user: string, db: Local, section: HTMLElement, gone: () => void) {
     this.#user = user
     this.#db = db
     this.#section = section
@@ -97,23 +55,16 @@ class Pane {
     this.#leaveButton.addEventListener('click', () => void this.#leave())
     this.#network.addEventListener('click', () => void this.#toggleNetwork())
     this.#db.on('status', (status) => this.#showStatus(status))
+    this.#db.on('failed', () => this.#showStatus(this.#db.status))
     this.#showStatus(this.#db.status)
-    this.#db.live<List>(
-      'SELECT id, name, owner_id, shared FROM lists ORDER BY created_at IS NULL, created_at, name',
-      [],
-      (lists) => {
-        this.#data.lists = lists
-        this.#show()
-      },
-    )
-    this.#db.live<Todo>(
-      'SELECT id, list_id, title, done FROM todos ORDER BY created_at IS NULL, created_at, title',
-      [],
-      (todos) => {
-        this.#data.todos = todos
-        this.#show()
-      },
-    )
+    this.#db.live(sql<List>`SELECT * FROM lists ORDER BY created_at, name`).subscribe((lists) => {
+      this.#data.lists = lists
+      this.#show()
+    })
+    this.#db.live(sql<Todo>`SELECT * FROM todos ORDER BY created_at, title`).subscribe((todos) => {
+      this.#data.todos = todos
+      this.#show()
+    })
   }
 
   async #toggleNetwork(): Promise<void> {
@@ -143,10 +94,10 @@ class Pane {
     }
   }
 
-  #showStatus(status: Status): void {
+  #showStatus(status: DatabaseStatus): void {
     // Signed out by this button, or in another tab.
     if (status.state === 'closed') return this.#gone()
-    const { headline, look, problem } = words(status)
+    const { headline, look, problems } = words(status)
     this.#state.textContent = headline
     this.#state.dataset.state = look
     this.#state.role = 'status'
@@ -155,29 +106,63 @@ class Pane {
     this.#network.ariaPressed = String(away)
     // The text differs depending on whether there is nothing, or nothing has arrived yet.
     if (this.#data.lists.length === 0) this.#show()
-    void this.#showProblems(status.failedWrites, problem)
+    void this.#showProblems(status.upload.failed, problems)
   }
 
-  async #showProblems(count: number, problem: string | null): Promise<void> {
+  async #showProblems(count: number, problems: string[]): Promise<void> {
     const turn = ++this.#turn
-    // Failed writes cannot be read after the token of another user has arrived.
-    const failed = count === 0 ? [] : await this.#db.failedWrites().catch(() => [])
+    // They cannot be read after the token of another user has arrived.
+    const refused = count === 0 ? [] : refusedOf(await this.#db.failed.list().catch(() => []))
     if (turn !== this.#turn) return
+    const lines = this.#unstored === null ? problems : [...problems, this.#unstored]
     // A button must not be replaced while somebody is about to press it.
-    const said = JSON.stringify([problem, failed])
+    const said = JSON.stringify([lines, refused])
     if (said === this.#said) return
     this.#said = said
     this.#problems.replaceChildren(
-      ...(problem === null ? [] : [el('li', {}, el('span', { textContent: problem }))]),
-      ...failed.map((write) => {
-        const dismiss = el('button', { type: 'button', textContent: 'OK', ariaLabel: 'Dismiss' })
-        dismiss.addEventListener('click', () => void this.#db.dismissFailedWrites(write.transactionId))
-        const again = el('button', { type: 'button', textContent: 'Try again' })
-        again.addEventListener('click', () => void this.#db.retryFailedWrite(write.transactionId))
-        const text = el('span', { textContent: `Not saved: ${write.error.message}` })
-        return el('li', { role: 'alert' }, text, el('span', { className: 'buttons' }, again, dismiss))
+      ...lines.map((line) => el('li', {}, el('span', { textContent: line }))),
+      ...refused.map((write) => this.#refused(write)),
+    )
+  }
+
+  /** A write that the server has refused: send it again, correct it, or forget it. */
+  #refused(write: Refused): HTMLElement {
+    const { failed } = this.#db
+    const button = (textContent: string, ariaLabel: string | null, work: () => Promise<unknown>): HTMLElement => {
+      const made = el('button', { type: 'button', textContent, ariaLabel })
+      made.addEventListener('click', () => void this.#try(work))
+      return made
+    }
+    const also = write.also.length
+    const builds = also === 0 ? '' : ` (and ${also === 1 ? 'a later change' : `${also} later changes`})`
+    const item: HTMLElement = el(
+      'li',
+      { role: 'alert' },
+      el('span', { textContent: `Not saved: ${write.message}${builds}` }),
+      el(
+        'span',
+        { className: 'buttons' },
+        button('Try again', null, () => failed.retry(write.id)),
+        write.text === null
+          ? null
+          : button('Edit', null, async (): Promise<void> => item.append(this.#editor(write, write.text ?? ''))),
+        button('OK', 'Dismiss', async () => {
+          for (const id of [write.id, ...write.also]) await failed.dismiss(id)
+        }),
+      ),
+    )
+    return item
+  }
+
+  #editor(write: Refused, text: string): HTMLElement {
+    const form = el('form', {}, el('input', { value: text, ariaLabel: 'Correct what was not saved' }))
+    form.addEventListener('submit', (event) =>
+      this.#submit(event, form, async (value) => {
+        await this.#db.failed.edit(write.id, corrected(write.ops, value))
+        for (const id of write.also) await this.#db.failed.retry(id)
       }),
     )
+    return form
   }
 
   #show(): void {
@@ -217,10 +202,10 @@ class Pane {
     })
     share.addEventListener(
       'click',
-      () => void this.#run('UPDATE lists SET shared = ? WHERE id = ?', [!list.shared, list.id]),
+      () => void this.#try(() => this.#db.lists.update(list.id, { shared: !list.shared })),
     )
     const remove = el('button', { type: 'button', textContent: 'Delete', ariaLabel: `Delete the list ${list.name}` })
-    remove.addEventListener('click', () => void this.#deleteList(list, todos.length))
+    remove.addEventListener('click', () => void this.#try(() => this.#deleteList(list, todos.length)))
     const tools = mine ? el('div', { className: 'tools' }, share, remove) : null
     const input = el('input', {
       placeholder: 'Add a todo …',
@@ -242,91 +227,74 @@ class Pane {
   }
 
   #todo(todo: Todo): HTMLElement {
-    const box = el('input', { type: 'checkbox', checked: todo.done === 1 })
-    box.addEventListener(
-      'change',
-      () => void this.#run('UPDATE todos SET done = ? WHERE id = ?', [box.checked, todo.id]),
-    )
+    const box = el('input', { type: 'checkbox', checked: todo.done })
+    box.addEventListener('change', () => void this.#try(() => this.#db.todos.update(todo.id, { done: box.checked })))
     const remove = el('button', {
       type: 'button',
       className: 'remove',
       textContent: '✕',
       ariaLabel: `Delete ${todo.title}`,
     })
-    remove.addEventListener('click', () => void this.#run('DELETE FROM todos WHERE id = ?', [todo.id]))
+    remove.addEventListener('click', () => void this.#try(() => this.#db.todos.delete(todo.id)))
     const arrived = this.#shown.size > 0 && !this.#shown.has(todo.id)
     const className = `todo${todo.done ? ' done' : ''}${arrived ? ' arrived' : ''}`
     return el('li', { className }, el('label', {}, box, el('span', { textContent: todo.title })), remove)
   }
 
-  #submit(event: SubmitEvent, form: HTMLFormElement, use: (text: string) => Promise<void>): void {
+  #submit(event: SubmitEvent, form: HTMLFormElement, use: (text: string) => Promise<unknown>): void {
     event.preventDefault()
     const input = form.querySelector('input')
     const text = input?.value.trim() ?? ''
     if (!input || text === '') return
     input.value = ''
-    void use(text)
+    void this.#try(() => use(text))
   }
 
-  #addList(name: string): Promise<void> {
-    const values = [crypto.randomUUID(), name, this.#user, false, new Date().toISOString()]
-    return this.#run('INSERT INTO lists (id, name, owner_id, shared, created_at) VALUES (?, ?, ?, ?, ?)', values)
+  #addList(name: string): Promise<unknown> {
+    return this.#db.lists.insert({ name, owner_id: this.#user })
   }
 
-  #addTodo(list: List, title: string): Promise<void> {
-    const values = [
-      crypto.randomUUID(),
-      list.id,
-      title,
-      false,
-      list.owner_id,
-      list.shared === 1,
-      new Date().toISOString(),
-    ]
-    return this.#run(
-      'INSERT INTO todos (id, list_id, title, done, owner_id, shared, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
-      values,
-    )
+  /** Owner and sharing of a todo are those of its list, whatever is written here. */
+  #addTodo({ id, owner_id, shared }: List, title: string): Promise<unknown> {
+    return this.#db.todos.insert({ list_id: id, title, owner_id, shared })
   }
 
+  /** Both in one transaction: nobody sees the list without its todos. */
   async #deleteList({ id, name }: List, todos: number): Promise<void> {
     const what = todos === 0 ? '' : ` and ${todos === 1 ? 'its todo' : `its ${todos} todos`}`
     if (!confirm(`Delete the list “${name}”${what}?`)) return
-    await this.#db.write(async (tx) => {
-      await tx.execute('DELETE FROM todos WHERE list_id = ?', [id])
-      await tx.execute('DELETE FROM lists WHERE id = ?', [id])
-    })
+    await this.#db.batch([sql`DELETE FROM todos WHERE list_id = ${id}`, sql`DELETE FROM lists WHERE id = ${id}`])
   }
 
-  async #run(sql: string, params: (string | boolean)[]): Promise<void> {
-    await this.#db.write((tx) => tx.execute(sql, params))
+  /** A change is stored when it resolves. When it cannot be, the page says so. */
+  async #try(work: () => Promise<unknown>): Promise<void> {
+    this.#unstored = await work().then(
+      () => null,
+      (error: unknown) => `Not stored: ${error instanceof Error ? error.message : String(error)}`,
+    )
+    this.#showStatus(this.#db.status)
   }
 }
 
 const nameOf = (user: string): string => `${user[0]?.toUpperCase()}${user.slice(1)}`
 
-/** Each person has a database of their own, which nobody else can open. */
-async function signIn(user: string, section: HTMLElement): Promise<void> {
-  const db = await openSync({
-    url: ENDPOINT,
-    schema,
-    name: `todos-${user}`,
-    user,
-    connect: !offline.has(user),
-    auth: () => token(user),
-    uploadUrl: new URL('/api/upload', location.href).href,
-  })
+function signIn(user: string, section: HTMLElement): void {
+  const db = localDatabase(user, !offline.has(user))
   new Pane(user, db, section, () => {
     offline.clear(user)
     offerSignIn(user, section)
   }).mount()
+  // It opens itself when it is used; this only says why it cannot be opened.
+  db.ready.catch((error: unknown) =>
+    section.replaceChildren(el('p', { className: 'empty', role: 'alert', textContent: String(error) })),
+  )
 }
 
 function offerSignIn(user: string, section: HTMLElement): void {
   const button = el('button', { type: 'button', className: 'network', textContent: `Sign in as ${nameOf(user)}` })
   const begin = (): void => {
     signedOut.clear(user)
-    void begun(user, section)
+    signIn(user, section)
   }
   button.addEventListener('click', begin, { once: true })
   section.replaceChildren(
@@ -334,15 +302,10 @@ function offerSignIn(user: string, section: HTMLElement): void {
   )
 }
 
-const begun = (user: string, section: HTMLElement): Promise<void> =>
-  signIn(user, section).catch((error: unknown) =>
-    section.replaceChildren(el('p', { className: 'empty', role: 'alert', textContent: String(error) })),
-  )
-
 const only = new URLSearchParams(location.search).get('user')
 for (const user of only === null ? ['alice', 'bob'] : [only]) {
   const section = el('section', { className: 'pane', id: user, ariaLabel: nameOf(user) })
   document.querySelector('#panes')?.append(section)
   if (signedOut.has(user)) offerSignIn(user, section)
-  else await begun(user, section)
+  else signIn(user, section)
 }

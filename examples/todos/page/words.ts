@@ -1,6 +1,7 @@
-import type { Status } from '@rockpool/client'
+import type { DatabaseStatus } from '@rockpool/client'
 
-const STATES: Record<Status['state'], string> = {
+const STATES: Record<DatabaseStatus['state'], string> = {
+  opening: 'Opening …',
   offline: 'Offline',
   connecting: 'Connecting …',
   syncing: 'Syncing …',
@@ -13,20 +14,27 @@ const STATES: Record<Status['state'], string> = {
 export interface Words {
   headline: string
   /** The state that decides its colour. */
-  look: Status['state']
-  /** A problem that somebody must solve, or null. */
-  problem: string | null
+  look: DatabaseStatus['state']
+  /** Problems that somebody must solve. */
+  problems: string[]
 }
 
 /** Describes the status for the user. */
-export function words(status: Status): Words {
+export function words(status: DatabaseStatus): Words {
   const { look, says, problem } = spoken(status)
-  const waiting = status.pendingWrites + status.unconfirmedWrites
+  const waiting = status.upload.pending + status.upload.unconfirmed
   const changes = waiting === 0 ? '' : ` · ${waiting} ${waiting === 1 ? 'change' : 'changes'} to send`
-  return { headline: `${says}${changes}${status.storage === 'memory' ? ' · in memory only' : ''}`, look, problem }
+  const headline = `${says}${changes}${status.storage.kind === 'memory' ? ' · in memory only' : ''}`
+  return { headline, look, problems: [problem, storageProblem(status.storage)].filter((each) => each !== null) }
 }
 
-function spoken(status: Status): { look: Status['state']; says: string; problem: string | null } {
+interface Spoken {
+  look: DatabaseStatus['state']
+  says: string
+  problem: string | null
+}
+
+function spoken(status: DatabaseStatus): Spoken {
   const { state, upload } = status
   if (state === 'needs-auth') {
     const { code, message } = status.error
@@ -40,7 +48,13 @@ function spoken(status: Status): { look: Status['state']; says: string; problem:
     if (status.error.code === 'network') return { look: 'offline', says: STATES.offline, problem: null }
     return { look: state, says: STATES[state], problem: `Not in sync: ${status.error.message}` }
   }
-  if (state === 'live' && upload)
+  if (state === 'live' && (upload.state === 'waiting' || upload.state === 'blocked'))
     return { look: 'error', says: 'Cannot send', problem: `Not sent yet, trying again: ${upload.error.message}` }
   return { look: state, says: STATES[state], problem: null }
+}
+
+function storageProblem(storage: DatabaseStatus['storage']): string | null {
+  if (storage.state === 'full') return 'There is no space left on this device. What is stored is safe.'
+  if (storage.state === 'blocked') return `The database cannot be opened yet: ${storage.reason}`
+  return storage.state === 'corrupt' ? `The database is damaged: ${storage.reason}` : null
 }

@@ -35,11 +35,17 @@ interface Waiting {
   id: string
 }
 
+interface Rejected extends Waiting {
+  rows: Set<string>
+  /** The rejected one on which it builds, or itself. */
+  root: string
+}
+
 /** `body`: the answer as it came, for what is kept of it unparsed. */
 export function storeAnswer(db: Sqlite, tables: Tables, answer: Decided, body: string, now: number): Stored {
   return db.transaction(() => {
     const stored: Stored = { changed: new Set(), failed: [], after: null, reason: null, decisions: 0, reset: false }
-    const rejected: (Waiting & { rows: Set<string> })[] = []
+    const rejected: Rejected[] = []
     let last = 0
     for (const [n, verdict] of answer.verdicts.entries()) {
       const [seq] = db.prepare("SELECT seq FROM rp_tx WHERE id = ? AND state = 'sent'").all([verdict.id])[0] ?? []
@@ -49,9 +55,12 @@ export function storeAnswer(db: Sqlite, tables: Tables, answer: Decided, body: s
         accept(db, one)
         last = one.seq
       } else if (verdict.result === 'rejected') {
-        rejected.push({ ...one, rows: rowsOf(db, one.seq) })
         const { code, message, field } = verdict
-        fail(db, one, { code, message, field, current: currentOf(db, body, n), isServers: true }, now)
+        const rows = rowsOf(db, one.seq)
+        // Only the server has said so, and which one it means is seen from the rows.
+        const dependsOn = code === 'depends_on' ? (rejected.find((each) => meet(each.rows, rows))?.root ?? null) : null
+        rejected.push({ ...one, rows, root: dependsOn ?? one.id })
+        fail(db, one, { code, message, field, current: currentOf(db, body, n), dependsOn, isServers: true }, now)
         stored.failed.push(one.id)
       } else if (verdict.result === 'retry') {
         stored.after = verdict.after
@@ -81,7 +90,7 @@ export function storeTooLarge(db: Sqlite, tables: Tables, id: string, now: numbe
     const one = { seq: integer(seq), id }
     const rows = rowsOf(db, one.seq)
     fail(db, one, { code: 'too_large', message: 'the server takes no request of this size' }, now)
-    stored.failed = [id, ...failDependents(db, { ...one, rows }, now)]
+    stored.failed = [id, ...failDependents(db, { ...one, rows, root: id }, now)]
     stored.decisions = 1
     stored.changed = deriveRows(db, tables)
     return stored
@@ -122,24 +131,26 @@ function accept(db: Sqlite, { seq, id }: Waiting): void {
  * What waits behind a rejected transaction and touches one of its rows builds on what is gone, and so does what builds
  * on that. Answers their ids.
  */
-function failDependents(db: Sqlite, { seq, id, rows }: Waiting & { rows: Set<string> }, now: number): string[] {
+function failDependents(db: Sqlite, { seq, rows, root }: Rejected, now: number): string[] {
   const failed: string[] = []
   const gone = new Set(rows)
   const behind = db.prepare("SELECT seq, id FROM rp_tx WHERE state <> 'accepted' AND seq > ? ORDER BY seq").all([seq])
   for (const [of, tx] of behind) {
     const own = rowsOf(db, integer(of))
-    if ([...own].every((row) => !gone.has(row))) continue
+    if (!meet(own, gone)) continue
     for (const row of own) gone.add(row)
     fail(
       db,
       { seq: integer(of), id: text(tx) },
-      { code: 'depends_on', message: `it builds on ${id}, which was rejected`, dependsOn: id },
+      { code: 'depends_on', message: `it builds on ${root}, which was rejected`, dependsOn: root },
       now,
     )
     failed.push(text(tx))
   }
   return failed
 }
+
+const meet = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean => [...a].some((row) => b.has(row))
 
 const rowsOf = (db: Sqlite, seq: number): Set<string> =>
   new Set(

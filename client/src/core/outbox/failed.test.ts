@@ -28,15 +28,12 @@ const write = (db: Sqlite, id: string, sql: string): void =>
     endWrite(db, seq, `call ${id}`)
   })
 
-function reject({ db, tables }: ReturnType<typeof open>, ...ids: string[]): void {
+const reject = (store: ReturnType<typeof open>, ...ids: string[]): void =>
+  rejectAs(store, ...ids.map((id): [string, string] => [id, 'constraint']))
+
+function rejectAs({ db, tables }: ReturnType<typeof open>, ...codes: [id: string, code: string][]): void {
   nextRequest(db, { limit: 100, hello: false })
-  const verdicts = ids.map((id) => ({
-    id,
-    result: 'rejected' as const,
-    code: 'constraint',
-    message: 'no',
-    field: null,
-  }))
+  const verdicts = codes.map(([id, code]) => ({ id, result: 'rejected' as const, code, message: 'no', field: null }))
   storeAnswer(db, tables, { kind: 'decided', verdicts, writeCheckpoint: null, reopen: [] }, '{}', 1)
 }
 
@@ -72,6 +69,35 @@ test('a retry is a new transaction with the same ops, and the rejected one is ke
   reject(store, ids.get('one') ?? '')
   expect(failedTransactions(db).map(({ id }) => id)).toEqual([...ids.values()])
   expect(db.prepare('SELECT count(*) FROM rp_failed').all()).toEqual([[2]])
+})
+
+test('what the server rejects because it builds on a rejected write is kept with that one', () => {
+  const store = open()
+  const { db, tables } = store
+  write(db, 'other', "INSERT INTO notes VALUES ('z', 'x', 1)")
+  write(db, 'one', "INSERT INTO notes VALUES ('a', 'x', 1)")
+  write(db, 'two', "UPDATE notes SET n = 2 WHERE id = 'a'; INSERT INTO notes VALUES ('b', 'x', 1)")
+  write(db, 'three', "UPDATE notes SET n = 2 WHERE id = 'b'; INSERT INTO notes VALUES ('c', 'x', 1)")
+  rejectAs(store, ['other', 'constraint'], ['one', 'constraint'], ['two', 'depends_on'], ['three', 'depends_on'])
+  const kept = failedTransactions(db).map(({ id, dependsOn }) => [id, dependsOn])
+  expect(kept).toEqual([
+    ['other', null],
+    ['one', null],
+    ['two', 'one'],
+    ['three', 'one'],
+  ])
+  expect([...derived(store, () => retry(db, tables, 'one', 2)).keys()]).toEqual(['one', 'two', 'three'])
+  // The server saw less of the queue than there is.
+  write(db, 'four', "INSERT INTO notes VALUES ('d', 'x', 1)")
+  write(db, 'five', "UPDATE notes SET n = 2 WHERE id = 'd'; INSERT INTO notes VALUES ('e', 'x', 1)")
+  write(db, 'six', "UPDATE notes SET n = 2 WHERE id = 'e'")
+  rejectAs(store, ['four', 'constraint'], ['five', 'depends_on'])
+  expect(failedTransactions(db).map(({ id, dependsOn }) => [id, dependsOn])).toEqual([
+    ['other', null],
+    ['four', null],
+    ['five', 'four'],
+    ['six', 'four'],
+  ])
 })
 
 test('an edit takes the place of a failed write, and must fit the schema', () => {

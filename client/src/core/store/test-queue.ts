@@ -188,31 +188,50 @@ export class TestQueue {
     const rejected: LocalTransaction[] = []
     let last = 0
     let reset = false
-    for (const { id, result } of verdicts) {
+    const dependent = new Set<LocalTransaction>()
+    for (const verdict of verdicts) {
+      const { id, result } = verdict
       const transaction = this.#of(id)
       if (result === 'accepted') {
         transaction.state = 'accepted'
         last = transaction.seq
         this.#settled(id)
-      } else if (result === 'rejected') rejected.push(transaction)
-      else if (result === 'client_reset') reset = true
+      } else if (result === 'rejected') {
+        rejected.push(transaction)
+        if (verdict.code === 'depends_on') dependent.add(transaction)
+      }
+
+      if (result === 'client_reset') reset = true
       this.#with.count(result)
     }
-    this.#rejected(rejected, new Set(rejected))
+    this.#rejected(rejected, new Set(rejected), dependent)
     if (reset) this.#reset()
     if (last > 0 && writeCheckpoint !== null) this.#setTargets(last, writeCheckpoint)
     for (const id of reopen) this.#retried(id)
   }
 
-  #rejected(rejected: readonly LocalTransaction[], decided: ReadonlySet<LocalTransaction>): void {
-    for (const each of rejected) this.#fail(each, null)
+  /** `dependent`: those of them of which the server says that they build on another one. */
+  #rejected(
+    rejected: readonly LocalTransaction[],
+    decided: ReadonlySet<LocalTransaction>,
+    dependent: ReadonlySet<LocalTransaction> = new Set(),
+  ): void {
+    const roots = new Map<LocalTransaction, string>()
+    for (const [n, each] of rejected.entries()) {
+      const rows = rowsOf(each.ops)
+      const shares = ({ ops }: LocalTransaction): boolean => [...rowsOf(ops)].some((row) => rows.has(row))
+      const on = dependent.has(each) ? rejected.slice(0, n).find(shares) : undefined
+      const root = on && roots.get(on)
+      roots.set(each, root ?? each.id)
+      this.#fail(each, root ?? null)
+    }
     for (const each of rejected) {
       const gone = rowsOf(each.ops)
       for (const behind of this.#waiting().filter(({ seq }) => seq > each.seq)) {
         const rows = rowsOf(behind.ops)
         if (decided.has(behind) || [...rows].every((row) => !gone.has(row))) continue
         for (const row of rows) gone.add(row)
-        this.#fail(behind, each.id)
+        this.#fail(behind, roots.get(each) ?? each.id)
         this.#with.count('depends on')
       }
     }

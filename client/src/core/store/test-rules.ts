@@ -187,6 +187,10 @@ export const RULES: Rule[] = [
     'stored.failed.push(...failDependents(db, { ...each, rows: new Set() }, now))',
   ]),
   decide('and what builds on that', ['for (const row of own) gone.add(row)', '']),
+  decide('what the server rejects because of another one is kept with it', [
+    "code === 'depends_on' ?",
+    "code === '' ?",
+  ]),
   decide('what was accepted shows its effect until it comes back', [
     "UPDATE rp_tx SET state = 'accepted' WHERE seq = ?",
     'DELETE FROM rp_tx WHERE seq = ?',

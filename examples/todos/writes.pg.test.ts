@@ -5,9 +5,11 @@ import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts
 import { newSecret, until } from '../../test/support/support.ts'
 import { prepareDatabase } from './database.ts'
 import { startExample } from './server.ts'
-import { applyUpload, Rejected } from './upload.ts'
+import { answerUpload, type Verdict } from '../upload/upload.mjs'
+import { applyWrite } from './writes.ts'
 
 const SHARED_LIST = '10000000-0000-4000-8000-000000000001'
+const LEMONS = '20000000-0000-4000-8000-000000000004'
 const BOBS_LIST = '10000000-0000-4000-8000-000000000003'
 let postgres: TestPostgres
 let example: Awaited<ReturnType<typeof startExample>>
@@ -29,9 +31,13 @@ afterAll(async () => {
   await postgres?.stop()
 })
 
-let transaction = 0
-const upload = (user: string, ...ops: unknown[]) =>
-  applyUpload(postgres.sql(), user, { client_id: 'c', transaction_id: ++transaction, ops })
+/** One transaction of a new device. Returns its verdict. */
+async function upload(user: string, ...ops: unknown[]): Promise<Verdict> {
+  const request = { client_id: randomUUID(), answered: 0, transactions: [{ id: randomUUID(), seq: 1, ops }] }
+  const { body } = await answerUpload(postgres.sql(), user, request, (tx, op) => applyWrite(tx, user, op))
+  const verdict = 'verdicts' in body ? body.verdicts[0] : undefined
+  return verdict ?? expect.fail(JSON.stringify(body))
+}
 
 const list = (id: string, name: string, owner: string) => ({
   op: 'put',
@@ -47,14 +53,11 @@ const todo = (id: string, listId: string, title: string) => ({
 })
 
 /** Bob has written the row and not committed when Alice looks for it; he commits while she waits for him. */
-async function race(insert: string, alice: () => Promise<void>): Promise<unknown> {
+async function race(insert: string, alice: () => Promise<Verdict>): Promise<Verdict> {
   const bob = await postgres.sql().reserve()
   await bob`begin`
   await bob.unsafe(insert)
-  const outcome = alice().then(
-    () => 'written',
-    (error: unknown) => error,
-  )
+  const outcome = alice()
   await until('Alice to wait for Bob', async () => {
     const [row] =
       await postgres.sql()`select count(*)::int as n from pg_stat_activity where wait_event = 'transactionid'`
@@ -71,8 +74,7 @@ describe('two people upload a row of the same id', () => {
     const outcome = await race(`insert into lists (id, name, owner_id) values ('${id}', 'of Bob', 'bob')`, () =>
       upload('alice', list(id, 'of Alice', 'alice')),
     )
-    expect(outcome).toBeInstanceOf(Rejected)
-    expect(outcome).toMatchObject({ status: 403, code: 'forbidden' })
+    expect(outcome).toMatchObject({ result: 'rejected', code: 'not_allowed' })
     expect(await postgres.sql()`select name, owner_id from lists where id = ${id}`).toEqual([
       { name: 'of Bob', owner_id: 'bob' },
     ])
@@ -84,7 +86,7 @@ describe('two people upload a row of the same id', () => {
       `insert into todos (id, list_id, title, owner_id) values ('${id}', '${BOBS_LIST}', 'of Bob', '')`,
       () => upload('alice', todo(id, SHARED_LIST, 'of Alice')),
     )
-    expect(outcome).toMatchObject({ status: 403, code: 'forbidden' })
+    expect(outcome).toMatchObject({ result: 'rejected', code: 'not_allowed' })
     expect(await postgres.sql()`select title, list_id::text from todos where id = ${id}`).toEqual([
       { title: 'of Bob', list_id: BOBS_LIST },
     ])
@@ -95,6 +97,51 @@ describe('two people upload a row of the same id', () => {
     await upload('alice', list(id, 'one', 'alice'), todo(id, SHARED_LIST, 'a'))
     await upload('alice', list(id, 'two', 'alice'), todo(id, SHARED_LIST, 'b'))
     expect(await postgres.sql()`select name from lists where id = ${id}`).toEqual([{ name: 'two' }])
+  })
+})
+
+describe('what can never be stored is rejected, with a code and the field', () => {
+  test.each<[string, string, unknown, object]>([
+    ['a todo without a title', 'alice', todo(randomUUID(), SHARED_LIST, ' '), { code: 'value', field: 'title' }],
+    ['an id that is none', 'alice', todo('1', SHARED_LIST, 'a'), { code: 'value' }],
+    ['another table', 'alice', { op: 'put', table: 'pg_class', id: randomUUID(), data: {} }, { code: 'value' }],
+    [
+      'a column that nobody may write',
+      'alice',
+      { op: 'patch', table: 'todos', id: LEMONS, data: { is_admin: true } },
+      { code: 'column', field: 'is_admin' },
+    ],
+    [
+      'a change of what has gone',
+      'alice',
+      { op: 'patch', table: 'todos', id: randomUUID(), data: { done: true } },
+      { code: 'not_found' },
+    ],
+    ['a todo of a list that has gone', 'alice', todo(randomUUID(), randomUUID(), 'a'), { code: 'not_found' }],
+    [
+      'a list for somebody else',
+      'alice',
+      { op: 'patch', table: 'lists', id: BOBS_LIST, data: { name: 'mine' } },
+      { code: 'not_allowed' },
+    ],
+    ['a todo of somebody else', 'bob', { op: 'delete', table: 'todos', id: LEMONS }, { code: 'not_allowed' }],
+    [
+      'text that Postgres cannot store',
+      'alice',
+      { op: 'patch', table: 'todos', id: LEMONS, data: { title: 'a\0b' } },
+      { code: 'value' },
+    ],
+  ])('%s', async (_, user, op, why) => {
+    expect(await upload(user, op)).toMatchObject({ result: 'rejected', message: expect.stringMatching(/./), ...why })
+    expect(await postgres.sql()`select title, owner_id from todos where id = ${LEMONS}`).toEqual([
+      { title: 'Lemons', owner_id: 'alice' },
+    ])
+  })
+
+  test('a delete of what has gone is accepted: it is as wished', async () => {
+    expect(await upload('alice', { op: 'delete', table: 'todos', id: randomUUID() })).toMatchObject({
+      result: 'accepted',
+    })
   })
 })
 
@@ -150,7 +197,7 @@ describe('the server answers to its own names only', () => {
 
   test('what it sends is taken for what it is, and the page loads nothing from elsewhere', async () => {
     const { port } = new URL(example.url)
-    for (const path of ['/', '/app.js', '/worker.js', '/sqlite3.wasm', '/style.css', '/none']) {
+    for (const path of ['/', '/app.js', '/rockpool-worker.js', '/sqlite3.wasm', '/style.css', '/none']) {
       const { headers } = await get(path, `127.0.0.1:${port}`)
       expect([path, headers['x-content-type-options']]).toEqual([path, 'nosniff'])
       expect(headers['content-security-policy']).toMatch(

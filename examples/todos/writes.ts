@@ -1,7 +1,7 @@
-import type { Sql, TransactionSql } from 'postgres'
+import type { TransactionSql } from 'postgres'
 import { z } from 'zod'
+import { Rejected, type UploadOp } from '../upload/upload.mjs'
 
-const id = z.uuid()
 const list = z.strictObject({
   name: z.string().trim().min(1).max(200),
   owner_id: z.string(),
@@ -16,71 +16,43 @@ const todo = z.strictObject({
   shared: z.boolean().nullish(),
   created_at: z.string().nullish(),
 })
-const op = z.union([
-  z.strictObject({ op: z.literal('put'), table: z.literal('lists'), id, data: list }),
-  z.strictObject({ op: z.literal('patch'), table: z.literal('lists'), id, data: list.partial() }),
-  z.strictObject({ op: z.literal('put'), table: z.literal('todos'), id, data: todo }),
-  z.strictObject({ op: z.literal('patch'), table: z.literal('todos'), id, data: todo.partial() }),
-  z.strictObject({ op: z.literal('delete'), table: z.enum(['lists', 'todos']), id, data: z.null() }),
-])
-const body = z.strictObject({
-  client_id: z.string().min(1).max(256),
-  transaction_id: z.int().positive(),
-  ops: z.array(op).max(10_000),
-})
+const id = z.uuid()
 
-type Op = z.infer<typeof op>
+type Write<P, C> = { op: 'put'; id: string; data: P } | { op: 'patch'; id: string; data: C }
+const listPatch = list.partial()
+const todoPatch = todo.partial()
+type ListWrite = Write<z.infer<typeof list>, z.infer<typeof listPatch>>
+type TodoWrite = Write<z.infer<typeof todo>, z.infer<typeof todoPatch>>
 
-/** Thrown for a write that will never be accepted, so that the client must not repeat it. */
-export class Rejected extends Error {
-  readonly code: string
-  readonly status: 400 | 403 | 409
-
-  constructor(status: 400 | 403 | 409, code: string, message: string) {
-    super(message)
-    this.status = status
-    this.code = code
-  }
+/** Writes one op of a user. Throws Rejected for what he may not do, and for what cannot be. */
+export async function applyWrite(tx: TransactionSql, user: string, op: UploadOp): Promise<void> {
+  valid(id, op.id)
+  if (op.table === 'lists')
+    return op.op === 'delete' ? deleteList(tx, user, op.id) : writeList(tx, user, checked(list, listPatch, op))
+  if (op.table === 'todos')
+    return op.op === 'delete' ? deleteTodo(tx, user, op.id) : writeTodo(tx, user, checked(todo, todoPatch, op))
+  throw new Rejected('value', `there is no table ${op.table}`)
 }
 
-/**
- * Writes a client's transaction in one transaction of Postgres. A repeated one is accepted and changes nothing. Throws
- * Rejected.
- */
-export async function applyUpload(sql: Sql, user: string, json: unknown): Promise<void> {
-  const parsed = body.safeParse(json)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    throw new Rejected(400, 'invalid', `${issue?.path.join('.') ?? 'body'}: ${issue?.message ?? 'not valid'}`)
-  }
-  const { client_id, transaction_id, ops } = parsed.data
-  try {
-    await sql.begin(async (tx) => {
-      const first =
-        await tx`INSERT INTO uploads (user_id, client_id, transaction_id) VALUES (${user}, ${client_id}, ${transaction_id})
-        ON CONFLICT DO NOTHING`
-      if (first.count === 0) return
-      for (const each of ops) await applyOp(tx, user, each)
-    })
-  } catch (error) {
-    // Class 22 is invalid data, 23 a violated constraint. Neither succeeds when it is repeated.
-    if (error instanceof Error && 'code' in error && /^2[23]/.test(String(error.code))) {
-      throw new Rejected(409, 'conflict', `Postgres refuses it: ${error.message}`)
-    }
-    throw error
-  }
+function checked<P, C>(
+  put: z.ZodType<P>,
+  patch: z.ZodType<C>,
+  { op, id, data }: Exclude<UploadOp, { op: 'delete' }>,
+): Write<P, C> {
+  return op === 'put' ? { op, id, data: valid(put, data) } : { op, id, data: valid(patch, data) }
 }
 
-async function applyOp(tx: TransactionSql, user: string, each: Op): Promise<void> {
-  if (each.table === 'lists') return each.op === 'delete' ? deleteList(tx, user, each.id) : writeList(tx, user, each)
-  return each.op === 'delete' ? deleteTodo(tx, user, each.id) : writeTodo(tx, user, each)
+function valid<T>(shape: z.ZodType<T>, value: unknown): T {
+  const parsed = shape.safeParse(value)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  const field = String(issue?.path[0] ?? 'id')
+  throw issue?.code === 'unrecognized_keys'
+    ? new Rejected('column', issue.message, issue.keys[0] === undefined ? {} : { field: issue.keys[0] })
+    : new Rejected('value', `${field}: ${issue?.message ?? 'not valid'}`, { field })
 }
 
-async function writeList(
-  tx: TransactionSql,
-  user: string,
-  each: Extract<Op, { table: 'lists'; op: 'put' | 'patch' }>,
-): Promise<void> {
+async function writeList(tx: TransactionSql, user: string, each: ListWrite): Promise<void> {
   const known = await ownerOf(tx, each.id)
   if (known !== null && known.owner_id !== user) throw forbidden('this list belongs to somebody else')
   const { name, owner_id, shared } = each.data
@@ -91,7 +63,8 @@ async function writeList(
       await tx`INSERT INTO lists (id, name, owner_id, shared) VALUES (${each.id}, ${each.data.name}, ${user}, ${shared ?? false})
       ON CONFLICT (id) DO UPDATE SET name = excluded.name, shared = excluded.shared WHERE lists.owner_id = ${user}`
     if (written.count === 0) throw forbidden('this list belongs to somebody else')
-  } else if (known) {
+  } else {
+    if (known === null) throw gone('the list')
     if (name !== undefined) await tx`UPDATE lists SET name = ${name} WHERE id = ${each.id}`
     if (shared !== undefined) await tx`UPDATE lists SET shared = ${shared} WHERE id = ${each.id}`
   }
@@ -105,11 +78,7 @@ async function deleteList(tx: TransactionSql, user: string, listId: string): Pro
 }
 
 /** Everybody may change the todos of a shared list. */
-async function writeTodo(
-  tx: TransactionSql,
-  user: string,
-  each: Extract<Op, { table: 'todos'; op: 'put' | 'patch' }>,
-): Promise<void> {
+async function writeTodo(tx: TransactionSql, user: string, each: TodoWrite): Promise<void> {
   const [known] = await tx<{ list_id: string }[]>`SELECT list_id FROM todos WHERE id = ${each.id}`
   for (const listId of new Set([known?.list_id, each.data.list_id]))
     if (listId !== undefined) await mayEdit(tx, user, listId)
@@ -120,7 +89,8 @@ async function writeTodo(
       ON CONFLICT (id) DO UPDATE SET list_id = excluded.list_id, title = excluded.title, done = excluded.done
       WHERE todos.owner_id = ${user} OR todos.shared`
     if (written.count === 0) throw forbidden('this list belongs to somebody else')
-  } else if (known) {
+  } else {
+    if (!known) throw gone('the todo')
     if (list_id !== undefined) await tx`UPDATE todos SET list_id = ${list_id} WHERE id = ${each.id}`
     if (title !== undefined) await tx`UPDATE todos SET title = ${title} WHERE id = ${each.id}`
     if (done !== undefined) await tx`UPDATE todos SET done = ${done} WHERE id = ${each.id}`
@@ -136,7 +106,7 @@ async function deleteTodo(tx: TransactionSql, user: string, todoId: string): Pro
 
 async function mayEdit(tx: TransactionSql, user: string, listId: string): Promise<void> {
   const known = await ownerOf(tx, listId)
-  if (known === null) throw new Rejected(409, 'list_gone', 'the list no longer exists')
+  if (known === null) throw gone('the list')
   if (known.owner_id !== user && !known.shared) throw forbidden('this list belongs to somebody else')
 }
 
@@ -147,4 +117,6 @@ async function ownerOf(tx: TransactionSql, listId: string): Promise<{ owner_id: 
   return row ?? null
 }
 
-const forbidden = (message: string) => new Rejected(403, 'forbidden', message)
+const forbidden = (message: string) => new Rejected('not_allowed', message)
+/** A change of nothing is refused: accepted, it would show somebody his change until it disappears. */
+const gone = (what: string) => new Rejected('not_found', `${what} no longer exists`)
