@@ -85,7 +85,9 @@ export async function dev(
       )
     }
     if (!options.example && traces) {
-      say('example    none, so that no table is made in this database (--example makes lists, todos, upload_verdicts and upload_clients)')
+      say(
+        'example    none, so that no table is made in this database (--example makes lists, todos, upload_verdicts and upload_clients)',
+      )
     }
     say('edge       making the bundle …')
     await bundle()
