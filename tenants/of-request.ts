@@ -1,5 +1,5 @@
 import { directoryOf, hasStoredTenants, type TenantBindings } from './of-environment.ts'
-import { pathWithin } from './stored/address.ts'
+import { pathOfSdk, pathWithin } from './stored/address.ts'
 import type { Tenant } from './tenant.ts'
 
 /** Returns the tenant that a request is for. Throws ROCKPOOL_SETTINGS or PSYNC_S2002 when there is none. */
@@ -10,4 +10,4 @@ export async function tenantOfRequest(env: TenantBindings, request: Request): Pr
 
 /** Returns a path without the part that says for which tenant a request is. */
 export const pathWithinTenant = (env: TenantBindings, path: string): string =>
-  hasStoredTenants(env) ? pathWithin(path) : path
+  hasStoredTenants(env) ? pathWithin(path) : pathOfSdk(path)

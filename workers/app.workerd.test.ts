@@ -105,6 +105,12 @@ function expectError({ response, text }: { response: Response; text: string }, s
 }
 
 describe('the token and the request are judged before any object is named', () => {
+  test('an endpoint that ends in a slash is one as well, for SDKs that put another one behind it', async () => {
+    const init = { headers: { authorization: await good() } }
+    expect((await ask('//write-checkpoint2.json?client_id=c', init)).response.status).toBe(200)
+    expectError(await ask('//status', init), 404, 'PSYNC_S2002')
+  })
+
   test('a request that is in order reaches the replicator of its tenant, and only that', async () => {
     const answer = await ask('/write-checkpoint2.json?client_id=c', { headers: { authorization: await good() } })
     expect([answer.response.status, answer.text]).toEqual([200, '{"data":{"write_checkpoint":"7"}}'])

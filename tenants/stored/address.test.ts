@@ -22,31 +22,6 @@ const HOSTS = {
   hosts: ['sync.example'],
 }
 
-// How each SDK builds an address of the endpoint that the docs name (2026-11).
-const concatenated = (endpoint: string, path: string) => endpoint + path
-const resolved = (endpoint: string, path: string) => new URL(path.slice(1), endpoint).href
-const kotlin = (endpoint: string, path: string) => `${endpoint}/${path.slice(1)}`
-
-test.each<[string, string, (endpoint: string, path: string) => string]>([
-  ['JS', 'https://sync.example/t/acme', concatenated],
-  ['Dart and Flutter', 'https://sync.example/t/acme/', resolved],
-  ['Kotlin', 'https://sync.example/t/acme', kotlin],
-  ['Kotlin, with a slash', 'https://sync.example/t/acme/', kotlin],
-  ['Swift', 'https://sync.example/t/acme', kotlin],
-  ['.NET', 'https://sync.example/t/acme', concatenated],
-  ['.NET, with a slash', 'https://sync.example/t/acme/', concatenated],
-])('an address that %s builds is the tenant and the path', (_, endpoint, build) => {
-  for (const path of ['/sync/stream', '/write-checkpoint2.json']) {
-    const url = new URL(build(endpoint, path))
-    expect([addresseeOf(url, addresses()), pathWithin(url.pathname)]).toEqual([acme, path])
-  }
-})
-
-test('an SDK that resolves against an endpoint without a slash is told to put one', () => {
-  expect(at(resolved('https://sync.example/t/acme', '/sync/stream'))).toBe('endpoint')
-  expect(at(resolved('https://sync.example/t/acme', '/write-checkpoint2.json'))).toBe('endpoint')
-})
-
 describe('by path', () => {
   test.each([
     ['https://any.example/t/acme/status', acme],

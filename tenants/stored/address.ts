@@ -51,13 +51,19 @@ export const isOwnAddress = (
 ): boolean =>
   tenantOfHost(hostname, addresses) === null && isOwnHost(hostname, addresses) && !TENANT_PATH.test(pathname)
 
+/** Slashes before a path of SDKs: those that put one behind any endpoint have two when it ends in one. */
+const FIRST_SLASHES = /^\/+(?=\/(?:sync\/(?:stream|checkpoint-request)|write-checkpoint2\.json)$)/
+
+/** Returns the path as its route has it. Only of what SDKs ask for slashes are dropped. */
+export const pathOfSdk = (pathname: string): string => pathname.replace(FIRST_SLASHES, '')
+
 /**
  * Returns the path without the tenant: `/t/acme/sync/stream` and `/t/acme//sync/stream` are `/sync/stream`. (Kotlin
  * puts a slash behind any endpoint.)
  */
 export function pathWithin(pathname: string): string {
   const path = TENANT_PATH.exec(pathname)
-  return path === null ? pathname : `/${path[2] ?? ''}`
+  return path === null ? pathOfSdk(pathname) : `/${path[2] ?? ''}`
 }
 
 const tenantOfHost = (hostname: string, { byHost, wildcard }: Addresses): string | null =>
