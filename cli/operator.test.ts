@@ -179,3 +179,12 @@ test('a token of the environment or of standard input', async () => {
     /characters that no token has/,
   )
 })
+
+test('a key without the permission is told what is missing, and what to do', () => {
+  const description = 'this needs the permission data for the tenant acme, which ann (key ci) does not have'
+  const refused = new Refused({ name: 'RockpoolError', code: 'ROCKPOOL_PERMISSION', status: 403, description })
+  expect(refused.output(false)).toBe(
+    `ROCKPOOL_PERMISSION: ${description}\nTake a key that has it, or list it among the "permissions" of this one in OPERATOR_KEYS: docs/auth.md\n`,
+  )
+  expect(JSON.parse(refused.output(true))).toMatchObject({ ok: false, error: { code: 'ROCKPOOL_PERMISSION' } })
+})

@@ -153,6 +153,8 @@ export class Refused extends Error {
    */
   get text(): string {
     const text = printable(`${this.code}: ${this.message}`)
+    if (this.code === 'ROCKPOOL_PERMISSION')
+      return `${text}\nTake a key that has it, or list it among the "permissions" of this one in OPERATOR_KEYS: docs/auth.md`
     if (this.status !== UNAUTHORIZED) return text
     const signed =
       this.#signedWith === null

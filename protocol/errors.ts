@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'ROCKPOOL_LIMIT' // the tenant has used what it may
   | 'ROCKPOOL_SPENDING' // the account has reached its spending limit at Cloudflare
   | 'ROCKPOOL_OPERATOR' // the token is not an operator's
+  | 'ROCKPOOL_PERMISSION' // the operator may do other things
   | 'ROCKPOOL_PLAIN_HTTP' // an operator's token would go over http:// to another machine
   | 'ROCKPOOL_NOT_CONFIRMED' // a command would change something, and there is no terminal to ask at
   | 'ROCKPOOL_MESSAGE_VERSION' // a private message of an unknown version
@@ -92,6 +93,7 @@ function statusOf(code: ErrorCode): number {
       return 400
     case 'ROCKPOOL_BUCKET':
     case 'ROCKPOOL_OPERATOR':
+    case 'ROCKPOOL_PERMISSION':
       return 403
     case 'ROCKPOOL_DEPLOY':
     case 'ROCKPOOL_VERIFY':

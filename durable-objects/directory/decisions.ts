@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { PutRequest } from '../../protocol/messages/directory.ts'
+import type { Asker, PutRequest } from '../../protocol/messages/directory.ts'
 import type { RevocationChange } from '../../protocol/messages/replicator.ts'
 import { shareTokens, type AcceptedTokens, type TokenIdentity } from '../../tenants/stored/identities.ts'
 import { SCRIPT_TENANT } from '../../tenants/script.ts'
@@ -34,7 +34,10 @@ export const REKEY_STEP = 200
 const conflict = (message: string, status?: number) =>
   new RockpoolError('ROCKPOOL_TENANT_CONFLICT', message, status === undefined ? {} : { status })
 
-export interface Put extends Pick<PutRequest, 'name' | 'ifMatch' | 'reuse' | 'by'> {
+/** Only these members, and no key that is not known. */
+export const asker = ({ by, key }: Asker): Asker => ({ by, ...(key !== undefined && { key }) })
+
+export interface Put extends Asker, Pick<PutRequest, 'name' | 'ifMatch' | 'reuse'> {
   change: TenantChange
   /** Where a new tenant is when the change does not say it. */
   place: Placement
@@ -93,7 +96,7 @@ export function put(
     store.write({ record, sealed })
     store.setTombstone(name, null)
     store.adopt()
-    store.note({ at: now.toISOString(), by: asked.by, action: before ? 'change' : 'create', tenant: name })
+    store.note({ at: now.toISOString(), ...asker(asked), action: before ? 'change' : 'create', tenant: name })
     return { record, created: before === null }
   })
 }
@@ -140,11 +143,10 @@ export function left(store: DirectoryStore, { name, id }: { name: string; id: st
   })
 }
 
-export interface StateChange {
+export interface StateChange extends Asker {
   name: string
   state: TenantState
   ifMatch: number | null
-  by: string
   /** Of a deletion: what Rockpool made in the database stays. */
   keepSource?: boolean
 }
@@ -155,7 +157,7 @@ export interface StateChange {
  */
 export function setState(
   store: DirectoryStore,
-  { name, state, ifMatch, by, keepSource = false }: StateChange,
+  { name, state, ifMatch, keepSource = false, ...rest }: StateChange,
   now: Date,
 ): TenantRecord {
   return store.transaction(() => {
@@ -169,10 +171,10 @@ export function setState(
       return record
     }
     // A state that is asked for again is told again: it may be asked for because something does not know it.
-    store.setJob(name, newJob(state, { version: record.version, by, keepSource, now: now.getTime() }))
+    store.setJob(name, newJob(state, { version: record.version, ...asker(rest), keepSource, now: now.getTime() }))
     if (record === before.record) return record
     store.write({ record, sealed: before.sealed })
-    store.note({ at: now.toISOString(), by, action: state, tenant: name })
+    store.note({ at: now.toISOString(), ...asker(rest), action: state, tenant: name })
     return record
   })
 }
@@ -184,27 +186,27 @@ export function setState(
 export function revoke(
   store: DirectoryStore,
   untold: Untold,
-  { name, change }: { name: string; change: RevocationChange },
+  { name, change, key }: { name: string; change: RevocationChange; key?: string | undefined },
   now: Date,
 ): number {
   return store.transaction(() => {
     if (known(store, name).record.state === 'deleting')
       throw conflict(`the tenant ${name} is being deleted, and refuses every token`)
     const { of, value } = change.kind === 'revoke' ? change.revocation : change.subject
-    const entry = { at: now.toISOString(), by: change.by, action: change.kind, tenant: name }
+    const entry = { at: now.toISOString(), ...asker({ by: change.by, key }), action: change.kind, tenant: name }
     store.note({ ...entry, details: `${of} ${value}` })
     return untold.add(name, change, now.getTime())
   })
 }
 
 /** Ends a deletion. Nothing is left of the tenant but its name. Throws ROCKPOOL_TENANT and ROCKPOOL_TENANT_CONFLICT. */
-export function bury(store: DirectoryStore, { name, by }: { name: string; by: string }, now: Date): void {
+export function bury(store: DirectoryStore, { name, ...rest }: Asker & { name: string }, now: Date): void {
   store.transaction(() => {
     const { record } = known(store, name)
     if (record.state !== 'deleting') throw conflict(`the tenant ${name} is ${record.state}, and is not being deleted`)
     store.erase(name)
     store.setTombstone(name, now.getTime() + TOMBSTONE_MS)
-    store.note({ at: now.toISOString(), by, action: 'deleted', tenant: name })
+    store.note({ at: now.toISOString(), ...asker(rest), action: 'deleted', tenant: name })
   })
 }
 

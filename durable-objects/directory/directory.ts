@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type {
   Allowance,
+  Asker,
   AuditEntry,
   DirectoryRpc,
   NamesAnswer,
@@ -30,7 +31,7 @@ import { objectName } from '../shared/object-name.ts'
 import { placementOf } from '../shared/placement.ts'
 import { answered, callDeadline } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
-import { bury, left, put, rekey, revoke, setState } from './decisions.ts'
+import { asker, bury, left, put, rekey, revoke, setState } from './decisions.ts'
 import { shownJob, step, type JobPorts } from './jobs.ts'
 import { Spending } from './spending.ts'
 import { DirectoryStore } from './storage.ts'
@@ -172,7 +173,9 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
     await this.#arm()
   }
 
-  async revoke(request: Versioned & { name: string; change: RevocationChange }): Promise<RevocationOutcome> {
+  async revoke(
+    request: Versioned & { name: string; change: RevocationChange; key?: string | undefined },
+  ): Promise<RevocationOutcome> {
     checkVersion(request)
     const { name } = request
     const turn = this.#tell(name, revoke(this.#store, this.#untold, request, new Date()))
@@ -242,7 +245,7 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
       if (now === null || now.since !== job.since || now.state !== job.state) return
       if (next !== null) this.#store.setJob(name, { ...next, keepSource: now.keepSource })
       else if (job.state === 'deleting') {
-        bury(this.#store, { name, by: job.by }, new Date())
+        bury(this.#store, { name, ...asker(job) }, new Date())
         this.#spending.forget(name)
       } else this.#store.setJob(name, null)
       if (next?.error) console.warn(`the tenant ${name}: ${next.phase} failed`, next.error)
@@ -284,10 +287,10 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
     }
   }
 
-  async rekey(request: Versioned & { after: string; by: string }): Promise<{ rekeyed: number; next: string | null }> {
+  async rekey(request: Versioned & Asker & { after: string }): Promise<{ rekeyed: number; next: string | null }> {
     checkVersion(request)
     if (request.after === '')
-      this.#store.note({ at: new Date().toISOString(), by: request.by, action: 'rekey', tenant: '' })
+      this.#store.note({ at: new Date().toISOString(), ...asker(request), action: 'rekey', tenant: '' })
     return rekey(this.#store, this.#ring, request.after)
   }
 

@@ -1,4 +1,4 @@
-import type { JobPhase, TenantJob } from '../../protocol/messages/directory.ts'
+import type { Asker, JobPhase, TenantJob } from '../../protocol/messages/directory.ts'
 import type { RemovedBuckets, Standing } from '../../protocol/messages/replicator.ts'
 import { waitMs } from '../shared/retry.ts'
 
@@ -7,7 +7,7 @@ import { waitMs } from '../shared/retry.ts'
 
 const RETRY = { firstMs: 1_000, maxMs: 60_000 }
 
-export interface Job {
+export interface Job extends Asker {
   state: Standing
   /** The version of the tenant with this state. */
   version: number
@@ -18,8 +18,6 @@ export interface Job {
   left: number | null
   /** What Rockpool made in the database stays. */
   keepSource: boolean
-  /** Who asked. */
-  by: string
   /** Ms since 1970: when it began, and when its next step is due. */
   since: number
   due: number
@@ -44,7 +42,7 @@ export interface JobPorts {
 
 export const newJob = (
   state: Standing,
-  { version, by, keepSource, now }: { version: number; by: string; keepSource: boolean; now: number },
+  { version, by, key, keepSource, now }: Asker & { version: number; keepSource: boolean; now: number },
 ): Job => ({
   state,
   version,
@@ -54,6 +52,7 @@ export const newJob = (
   left: null,
   keepSource,
   by,
+  key,
   since: now,
   due: now,
   failures: 0,

@@ -83,6 +83,7 @@ const namedShape = z.object({ name: z.string(), version: z.number(), state: z.st
 const entryShape = z.object({
   at: z.string(),
   by: z.string(),
+  key: z.string().optional(),
   action: z.string(),
   tenant: z.string(),
   details: z.string().optional(),

@@ -94,11 +94,13 @@ export interface DirectoryRpc {
    * Revokes tokens of a tenant, or takes that back. Stored first, then told to the tenant's objects. Throws
    * ROCKPOOL_TENANT when there is no such tenant, ROCKPOOL_TENANT_CONFLICT when it is being deleted or has too many.
    */
-  revoke(request: Versioned & { name: string; change: RevocationChange }): Promise<RevocationOutcome>
+  revoke(
+    request: Versioned & { name: string; change: RevocationChange; key?: string | undefined },
+  ): Promise<RevocationOutcome>
   /** Returns changes of revocations that a tenant's objects have not been told of, and why. */
   untold(request: Versioned & { name: string }): Promise<{ changes: RevocationChange[]; error: string | null }>
   /** Encrypts the secrets of some tenants with the first key. Returns where to go on, or null when all are done. */
-  rekey(request: Versioned & { after: string; by: string }): Promise<{ rekeyed: number; next: string | null }>
+  rekey(request: Versioned & Asker & { after: string }): Promise<{ rekeyed: number; next: string | null }>
   /** Returns what was done to tenants, newest first, before the entry `before`. */
   audit(request: Versioned & { before?: number; limit: number }): Promise<AuditEntry[]>
 }
@@ -132,15 +134,22 @@ export interface OverdueTenant {
   due: number
 }
 
-export interface SetStateRequest extends Versioned {
+/** An operator who asks for a change, as the audit names them. */
+export interface Asker {
+  /** `sub` of the token. */
+  by: string
+  /** What vouched for that: see `Operator`. An earlier version does not say it. */
+  key?: string | undefined
+}
+
+export interface SetStateRequest extends Versioned, Asker {
   name: string
   state: string
   ifMatch: number | null
-  by: string
   keepSource?: boolean
 }
 
-export interface PutRequest extends Versioned {
+export interface PutRequest extends Versioned, Asker {
   name: string
   change: string
   /** Change only this version. `absent`: make a tenant, and change none. Null: whichever it is. */
@@ -149,15 +158,12 @@ export interface PutRequest extends Versioned {
   reuse: boolean
   /** What tokens the tenant accepts after the change, as JSON: `TokenIdentity[]`. */
   identities: string
-  /** Who asks: `sub` of the token. */
-  by: string
 }
 
-export interface AuditEntry {
+export interface AuditEntry extends Asker {
   number: number
   /** ISO 8601. */
   at: string
-  by: string
   action: string
   tenant: string
   /** What was done, where the action alone does not say it. */

@@ -3,13 +3,15 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import { hasStoredTenants } from '../../tenants/of-environment.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { tokenSettings } from '../../tenants/tokens.ts'
-import { operatorRules, tokenRules } from './keys.ts'
+import { operatorRules, tokenRules, type TokenRules } from './keys.ts'
+import { both, everything, PERMISSIONS_FORM, permissionsOf, type Operator } from './permissions.ts'
 import { operatorRulesOf, rulesOf } from './tenant-rules.ts'
-import { saysOperator, verifyToken, type Caller, type VerifyOptions } from './token.ts'
+import { saysOperator, verifyToken, verifyWithKey, type Caller, type VerifyOptions } from './token.ts'
 
+/** Somebody with a token. `operator` is null for a user. */
 export interface Asker {
   caller: Caller
-  operator: boolean
+  operator: Operator | null
 }
 
 /**
@@ -29,10 +31,30 @@ let isLogged = false
  */
 export async function askerOf(env: Environment, tenant: Tenant, token: string, options: VerifyOptions): Promise<Asker> {
   const operators = await operatorRulesOf(env, tenant)
-  if (operators && saysOperator(token)) return { caller: await verifyToken(token, operators, options), operator: true }
+  if (operators && saysOperator(token)) return byKey(token, operators, options)
   const caller = await verifyToken(token, await rulesOf(env, tenant), options)
-  return { caller, operator: operators === null && claimCounts(env) && caller.claims.operator === true }
+  const isOperator = operators === null && claimCounts(env) && caller.claims.operator === true
+  return { caller, operator: isOperator ? byClaim(caller) : null }
 }
+
+/**
+ * Verifies a token of an operator. Its claim `permissions`, if it has one, takes away what it does not list. Throws
+ * PSYNC_S21… or ROCKPOOL_OPERATOR.
+ */
+async function byKey(
+  token: string,
+  rules: TokenRules,
+  options: VerifyOptions,
+): Promise<{ caller: Caller; operator: Operator }> {
+  const { caller, policy } = await verifyWithKey(token, rules, options)
+  const claimed = caller.claims.permissions === undefined ? everything : permissionsOf(caller.claims.permissions)
+  if (claimed === null) throw new RockpoolError('PSYNC_S2101', `the claim "permissions" must be ${PERMISSIONS_FORM}`)
+  if (policy.operator === undefined) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a key of operators')
+  const { key, may } = policy.operator
+  return { caller, operator: { by: caller.user, key, may: both(may, claimed) } }
+}
+
+const byClaim = ({ user }: Caller): Operator => ({ by: user, key: 'claim', may: everything })
 
 /** Verifies the token of an operator. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
 export async function operatorOf(
@@ -40,9 +62,9 @@ export async function operatorOf(
   tenant: Tenant,
   token: string,
   options: VerifyOptions,
-): Promise<Caller> {
+): Promise<Operator> {
   const operators = await operatorRulesOf(env, tenant)
-  if (operators) return verifyToken(token, operators, options)
+  if (operators) return (await byKey(token, operators, options)).operator
   const caller =
     (await localOperator(env, token, options)) ?? (await verifyToken(token, await rulesOf(env, tenant), options))
   if (!claimCounts(env))
@@ -50,7 +72,7 @@ export async function operatorOf(
   if (caller.claims.operator !== true)
     throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
   logNotice(env)
-  return caller
+  return byClaim(caller)
 }
 
 /**
@@ -83,13 +105,13 @@ export async function deploymentOperator(
   env: Environment,
   token: string,
   options: VerifyOptions,
-): Promise<Caller | null> {
+): Promise<Operator | null> {
   const settings = tokenSettings(env)
   const operators = operatorRules(settings)
-  if (operators) return verifyToken(token, operators, options)
+  if (operators) return (await byKey(token, operators, options)).operator
   if (!env.LOCAL_EDGE) return null
   const caller = await verifyToken(token, tokenRules(settings), options)
   if (caller.claims.operator !== true)
     throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
-  return caller
+  return byClaim(caller)
 }

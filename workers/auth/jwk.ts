@@ -1,4 +1,5 @@
 import { importJWK, type JWK } from 'jose'
+import type { Permissions } from './permissions.ts'
 
 /** What a token must satisfy besides its signature. Each key has its own policy, because identity providers differ. */
 export interface TokenPolicy {
@@ -8,6 +9,8 @@ export interface TokenPolicy {
   maxLifetimeSeconds: number
   /** When null, `iss` is not compared. */
   issuers: readonly string[] | null
+  /** Of a key of operators: what the audit calls it, and what it permits. */
+  operator?: { key: string; may: Permissions }
 }
 
 export type ImportedKey = Awaited<ReturnType<typeof importJWK>>
@@ -51,15 +54,10 @@ export class VerificationKey {
   /** Equal for two keys that verify the same signatures, whatever they are called. A secret stands in it as it is. */
   get identity(): string {
     const { kty, k, crv, n, e, x, y } = this.#jwk
-    return JSON.stringify([
-      kty,
-      k === undefined ? null : Buffer.from(k, 'base64url').toString('base64url'),
-      crv,
-      n,
-      e,
-      x,
-      y,
-    ])
+    // Text of base64url may have padding at its end, or none.
+    const bytes = (text: string | undefined) =>
+      text === undefined ? null : Buffer.from(text, 'base64url').toString('base64url')
+    return JSON.stringify([kty, bytes(k), crv, ...[n, e, x, y].map(bytes)])
   }
 
   accepts(algorithm: string): boolean {

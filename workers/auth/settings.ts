@@ -1,9 +1,11 @@
 import { jsonOrNull } from '../../protocol/json.ts'
 import { TOKEN_NAMES, type RequiredClaim, type TokenSettings } from '../../tenants/tokens.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
+import { staticKey, unusable } from './static-key.ts'
 import { addressRanges, hostIn, isLoopback } from './addresses.ts'
 import { issuersOf } from './issuers.ts'
-import { MIN_SECRET_BYTES, readKey, secretKey, type TokenPolicy, type VerificationKey } from './jwk.ts'
+import { MIN_SECRET_BYTES, secretKey, type TokenPolicy, type VerificationKey } from './jwk.ts'
+import { operatorKeys } from './operator-keys.ts'
 
 /** A key set that is fetched. */
 export interface RemoteKeySet {
@@ -120,7 +122,7 @@ export function operatorSettings(bindings: TokenSettings): AuthSettings | null {
   if (shared !== undefined)
     throw unusable(`OPERATOR_AUDIENCE: ${JSON.stringify(shared)} is an audience of users as well`)
   const policy: TokenPolicy = { audiences, maxLifetimeSeconds: DAY_SECONDS, issuers: null }
-  const keys = staticKeys('OPERATOR_KEYS', settings.OPERATOR_KEYS, policy)
+  const keys = operatorKeys(givenKeys('OPERATOR_KEYS', settings.OPERATOR_KEYS), policy)
   return { purpose: 'operator', toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote: [] }
 }
 
@@ -152,17 +154,15 @@ function longEnough(setting: string, bytes: Uint8Array): Uint8Array {
   throw unusable(`${setting} has ${bytes.length} bytes; HS256 needs at least ${MIN_SECRET_BYTES}`)
 }
 
-function staticKeys(setting: string, text: string, policy: TokenPolicy): VerificationKey[] {
+function givenKeys(setting: string, text: string): unknown[] {
   const parsed = jsonOrNull(text)
   const given = typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : null
-  if (!Array.isArray(given) || given.length === 0)
-    throw unusable(`${setting} is not a JSON Web Key Set: {"keys": [{"kty": …}]}`)
-  return given.map((each: unknown, i) => {
-    const outcome = readKey(each, policy, { secrets: true })
-    if (outcome.kind === 'unusable') throw unusable(`${setting}: keys[${i}] ${outcome.reason}`)
-    return outcome.key
-  })
+  if (Array.isArray(given) && given.length > 0) return given
+  throw unusable(`${setting} is not a JSON Web Key Set: {"keys": [{"kty": …}]}`)
 }
+
+const staticKeys = (setting: string, text: string, policy: TokenPolicy): VerificationKey[] =>
+  givenKeys(setting, text).map((each, i) => staticKey(`${setting}: keys[${i}]`, each, policy))
 
 function urlOf(setting: string, text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null
@@ -190,5 +190,3 @@ function tolerance(text: string | undefined): number {
 }
 
 const list = (text: string | undefined): string[] => (text ?? '').split(',').flatMap((part) => part.trim() || [])
-
-export const unusable = (message: string) => new RockpoolError('PSYNC_S2201', `key settings are not usable: ${message}`)

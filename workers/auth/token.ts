@@ -68,7 +68,15 @@ const MILLISECONDS = 100_000_000_000
  * Throws PSYNC_S2101 (malformed, claim missing, other algorithm, no key), S2102 (signature), S2103 (expired), S2104
  * (lives too long), S2105 (`aud`), S2204 (the keys cannot be fetched).
  */
-export async function verifyToken(token: string, rules: TokenRules, options: VerifyOptions = {}): Promise<Caller> {
+export const verifyToken = async (token: string, rules: TokenRules, options: VerifyOptions = {}): Promise<Caller> =>
+  (await verifyWithKey(token, rules, options)).caller
+
+/** Like `verifyToken`; returns the policy of the key that signed the token, too. */
+export async function verifyWithKey(
+  token: string,
+  rules: TokenRules,
+  options: VerifyOptions = {},
+): Promise<{ caller: Caller; policy: TokenPolicy }> {
   const now = options.now ?? new Date()
   const { payload, policy } = await verified(token, rules, now, options)
   const { sub, iat, exp, parameters } = payload as Record<string, unknown>
@@ -96,7 +104,7 @@ export async function verifyToken(token: string, rules: TokenRules, options: Ver
     )
   const plainObject = typeof parameters === 'object' && parameters !== null && !Array.isArray(parameters)
   if (parameters !== undefined && !plainObject) throw malformed('the claim "parameters" must be an object')
-  return { user, claims, expires: exp }
+  return { caller: { user, claims, expires: exp }, policy }
 }
 
 interface Verified {

@@ -7,6 +7,7 @@ import type { OperatorStatus, ReplicatorStatus } from '../../protocol/messages/s
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { askerOf, CLAIM_NOTICE } from '../auth/asker.ts'
+import { requirePermission } from '../auth/permissions.ts'
 import { operatorRulesOf } from '../auth/tenant-rules.ts'
 import { markOf, tokenOfHeader } from '../auth/token.ts'
 import { briefly } from '../briefly.ts'
@@ -14,6 +15,7 @@ import { addressOf, guarded } from '../rates.ts'
 import { askReplicator } from '../replicator.ts'
 import { heldStatus } from '../stream/held.ts'
 import type { TenantContext } from '../tenant.ts'
+import { statusFor } from './hidden.ts'
 
 /** `/status`: users see how current the data is, operators see everything. */
 export const status = new Hono<TenantContext>()
@@ -24,7 +26,10 @@ status.get('/', async (c) => {
   const { operator, caller } = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
     askerOf(c.env, tenant, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
   )
-  if (operator) return c.json({ data: await operatorStatus(c.env, tenant, false) })
+  if (operator !== null) {
+    requirePermission(operator, 'read', { tenant: tenant.name })
+    return c.json({ data: statusFor(operator, tenant, await operatorStatus(c.env, tenant, false)) })
+  }
   const ask = () => askReplicator(c.env, tenant, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
   const last = await lastStatus(isolateKey(c.env), tenant.name, ask)
   // This isolate does not know yet that the tenant is not served.

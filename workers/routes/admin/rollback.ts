@@ -14,7 +14,7 @@ export const rollback = new Hono<OperatorContext>()
 rollback.post('/', async (c) => {
   const dryRun = flag(c.req.query('dry_run'))
   const to = numberOf(c.req.query('to'))
-  const asked = { dryRun, by: c.get('by'), ...(to !== undefined && { to }) }
+  const asked = { dryRun, by: c.var.operator.by, ...(to !== undefined && { to }) }
   const answer = await askReplicator(c.env, c.var.tenant, (replicator) =>
     replicator.rollback({ v: MESSAGE_VERSION, ...asked }),
   )

@@ -1,4 +1,5 @@
 import { Hono } from 'hono'
+import { statusFor } from '../hidden.ts'
 import { operatorStatus } from '../status.ts'
 import type { OperatorContext } from './operator.ts'
 
@@ -8,4 +9,7 @@ import type { OperatorContext } from './operator.ts'
  */
 export const status = new Hono<OperatorContext>()
 
-status.get('/', async (c) => c.json({ data: await operatorStatus(c.env, c.var.tenant, true) }))
+status.get('/', async (c) => {
+  const { operator, tenant } = c.var
+  return c.json({ data: statusFor(operator, tenant, await operatorStatus(c.env, tenant, true)) })
+})

@@ -30,7 +30,7 @@ syncConfig.put('/', async (c) => {
       dryRun,
       force: flag(c.req.query('force')),
       ifMatch,
-      by: c.get('by'),
+      by: c.var.operator.by,
     }),
   )
   if (!dryRun) logged(c, 'deploy', { number: answer.config?.number ?? null, plan: answer.difference.plan })
@@ -40,7 +40,7 @@ syncConfig.put('/', async (c) => {
 /** Marks a sync config so that it never serves again, because it showed clients what they must not see. */
 syncConfig.post('/:number{[1-9][0-9]{0,8}}/withdraw', async (c) => {
   const number = Number(c.req.param('number'))
-  const by = c.get('by')
+  const by = c.var.operator.by
   const answer = await askReplicator(c.env, c.var.tenant, (replicator) =>
     replicator.withdraw({ v: MESSAGE_VERSION, number, by }),
   )

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ADMIN_HEADER } from '../own-page.ts'
 import { errorShape } from '../tenants/shapes.ts'
+import { NEEDS, type Need } from '../needs.ts'
 import { OPERATIONS, type Operation } from './operations.ts'
 
 type Json = Record<string, unknown>
@@ -28,6 +29,13 @@ export function openApi(): Json {
   }
 }
 
+const OF: Readonly<Record<Need['of'], string>> = {
+  named: 'for the tenant in the path',
+  addressed: 'for the tenant of the address',
+  all: 'for all tenants',
+  any: 'for at least one tenant',
+}
+
 function described({ method, path, of, summary, query, headers, body, yaml, answer, statuses }: Operation): Json {
   const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => ({
     name,
@@ -39,9 +47,14 @@ function described({ method, path, of, summary, query, headers, body, yaml, answ
   const well = Object.fromEntries(
     statuses.map((status) => [String(status), answered('Done', z.object({ data: answer }))]),
   )
+  const need = NEEDS[`${method.toUpperCase()} ${path}`]
   return {
     tags: [of],
     summary,
+    ...(need && {
+      description: `Needs the permission \`${need.permission}\` ${OF[need.of]}.`,
+      'x-rockpool-permission': need.permission,
+    }),
     parameters: [
       ...names,
       ...parameters(query, 'query'),

@@ -1,5 +1,6 @@
 import type { Environment } from '../../../durable-objects/environment.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
+import type { Asker } from '../../../protocol/messages/directory.ts'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askDirectory, previewOf } from '../../../tenants/of-environment.ts'
 import { hasScriptTenant, SCRIPT_TENANT } from '../../../tenants/script.ts'
@@ -21,7 +22,7 @@ const SAID: Partial<Record<OwnSetting, string>> = {
  * settings of the script count no longer for it. Throws ROCKPOOL_TENANT_CONFLICT when there is nothing to adopt, and
  * when the stored tenant would be another one than the script's.
  */
-export async function adopt(env: Environment, by: string): Promise<string> {
+export async function adopt(env: Environment, asker: Asker): Promise<string> {
   const { adopted } = await askDirectory(env, (directory) => directory.names({ v: MESSAGE_VERSION }))
   if (adopted || !hasScriptTenant(env)) {
     throw new RockpoolError(
@@ -38,7 +39,7 @@ export async function adopt(env: Environment, by: string): Promise<string> {
       `nothing was stored: the stored tenant would differ from that of the script in ${what}`,
     )
   }
-  return changeTenant(env, { name: SCRIPT_TENANT, change, ifMatch: 'absent', reuse: false, by })
+  return changeTenant(env, { name: SCRIPT_TENANT, change, ifMatch: 'absent', reuse: false, ...asker })
 }
 
 function changeOf(env: SettingBindings): TenantChange {

@@ -1,6 +1,7 @@
 import type { Environment } from '../../../durable-objects/environment.ts'
 import { placementOf } from '../../../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
+import type { Asker } from '../../../protocol/messages/directory.ts'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askDirectory, storedTenants } from '../../../tenants/of-environment.ts'
 import {
@@ -14,12 +15,11 @@ import { keyRing, open } from '../../../tenants/stored/seal.ts'
 import { tokenSettings } from '../../../tenants/tokens.ts'
 import { identitiesOf, refuseOperators } from '../../auth/identities.ts'
 
-interface Asked {
+interface Asked extends Asker {
   name: string
   change: TenantChange
   ifMatch: number | 'absent'
   reuse: boolean
-  by: string
 }
 
 /**
@@ -27,7 +27,10 @@ interface Asked {
  * verified; the Directory compares them with those of all others, in the transaction that stores them, and only if
  * nothing has changed since the record was read. Throws what is wrong with the settings, and ROCKPOOL_TENANT_CONFLICT.
  */
-export async function changeTenant(env: Environment, { name, change, ifMatch, reuse, by }: Asked): Promise<string> {
+export async function changeTenant(
+  env: Environment,
+  { name, change, ifMatch, reuse, by, key }: Asked,
+): Promise<string> {
   const before =
     ifMatch === 'absent' ? null : await askDirectory(env, (directory) => directory.record({ v: MESSAGE_VERSION, name }))
   if (before !== null && before.kind !== 'record')
@@ -54,6 +57,7 @@ export async function changeTenant(env: Environment, { name, change, ifMatch, re
     reuse,
     identities: JSON.stringify(identities),
     by,
+    key,
   }
   const { record } = await askDirectory(env, (directory) => directory.put(asked))
   storedTenants(env)?.changed(name)

@@ -2,10 +2,11 @@ import { Hono } from 'hono'
 import type { Context, MiddlewareHandler } from 'hono'
 import type { Environment } from '../../../durable-objects/environment.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { SetStateRequest, TenantJob } from '../../../protocol/messages/directory.ts'
+import type { Asker, SetStateRequest, TenantJob } from '../../../protocol/messages/directory.ts'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askDirectory, directoryOf, storedTenants } from '../../../tenants/of-environment.ts'
 import { deploymentOperator } from '../../auth/asker.ts'
+import type { Operator } from '../../auth/permissions.ts'
 import { tokenOfHeader } from '../../auth/token.ts'
 import { addressOf, countFailure, guarded } from '../../rates.ts'
 import { askReplicator } from '../../replicator.ts'
@@ -13,14 +14,14 @@ import { readJson, validated } from '../../stream/body.ts'
 import { adopt } from './adopt.ts'
 import { changeTenant } from './change.ts'
 import { openApi } from '../openapi/document.ts'
+import { checkNeeds } from '../needs.ts'
 import { refuseForeignPages } from '../own-page.ts'
 import { revoking } from './revoke.ts'
 import { auditQuery, changeBody, deleteBody, listQuery, noBody, rekeyBody, spendingQuery } from './shapes.ts'
 
-/** `by`: the operator, as `sub` of the token says. */
 interface DeploymentContext {
   Bindings: Environment
-  Variables: { by: string }
+  Variables: { operator: Operator }
 }
 
 /** How long a change of the state may take, which is told to all relays before it is answered. */
@@ -31,20 +32,21 @@ const MAX_CHANGE_BYTES = 2_000_000
 const nothing = () => new RockpoolError('PSYNC_S2002', 'there is nothing at this address')
 
 /**
- * Lets pass operators of the deployment. Where there are no tenants to administer, or no operators, there is nothing at
- * all.
+ * Lets pass operators who may do this in the deployment. Where there are no tenants to administer, or no operators,
+ * there is nothing at all.
  */
 const operator: MiddlewareHandler<DeploymentContext> = async (c, next) => {
   const address = addressOf(c.req.raw.headers)
   const isOwn = (await storedTenants(c.env)?.isOwn(c.req.raw)) ?? false
   if (!isOwn) throw await countFailure(c.env, address, nothing())
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-  const by = await guarded(c.env, address, async (refresh) =>
+  const found = await guarded(c.env, address, async (refresh) =>
     deploymentOperator(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
   )
-  if (by === null) throw nothing()
+  if (found === null) throw nothing()
   refuseForeignPages(c.req.raw)
-  c.set('by', by.user)
+  checkNeeds(c, found, null)
+  c.set('operator', found)
   c.header('cross-origin-resource-policy', 'same-origin')
   await next()
 }
@@ -52,12 +54,17 @@ const operator: MiddlewareHandler<DeploymentContext> = async (c, next) => {
 /** `/admin/tenants`: the tenants of a deployment. */
 export const tenants = new Hono<DeploymentContext>()
 
-tenants.use(operator)
+// By these paths it knows the name of the tenant.
+tenants.use('/', operator)
+tenants.use('/:name/*', operator)
 
 tenants.get('/', async (c) => {
   const { after, limit } = validated(listQuery, c.req.query(), 'the address')
   const { tenants: all } = await askDirectory(c.env, (directory) => directory.names({ v: MESSAGE_VERSION }))
-  const sorted = (all ?? []).filter(({ name }) => name > after).sort((a, b) => (a.name < b.name ? -1 : 1))
+  const { may } = c.var.operator
+  const sorted = (all ?? [])
+    .filter(({ name }) => name > after && may('read', { tenant: name }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
   const shown = sorted.slice(0, limit)
   return c.json({ data: { tenants: shown, next: sorted.length > limit ? (shown.at(-1)?.name ?? null) : null } })
 })
@@ -83,7 +90,7 @@ tenants.put('/:name', async (c) => {
     change,
     ifMatch: 'absent' as const,
     reuse: c.req.query('reuse_name') === '1',
-    by: c.get('by'),
+    ...askerOf(c),
   }
   const record = await changeTenant(c.env, asked)
   wakeSoon(c, asked.name)
@@ -94,7 +101,7 @@ tenants.put('/:name', async (c) => {
 tenants.patch('/:name', async (c) => {
   const ifMatch = versionOf(c)
   const change = validated(changeBody, await readJson(c.req.raw, MAX_CHANGE_BYTES))
-  const asked = { name: c.req.param('name'), change, ifMatch, reuse: false, by: c.get('by') }
+  const asked = { name: c.req.param('name'), change, ifMatch, reuse: false, ...askerOf(c) }
   const record = await changeTenant(c.env, asked)
   wakeSoon(c, asked.name)
   return answerWith(c, record)
@@ -104,15 +111,16 @@ tenants.patch('/:name', async (c) => {
  * Suspends a tenant: streams and replication end. `/resume` takes it back. Both may be repeated; what every object
  * knows already is told again.
  */
-tenants.post('/:name/:verb{suspend|resume}', async (c) => {
-  validated(noBody, await readJson(c.req.raw, MAX_CHANGE_BYTES))
-  const ifMatch = c.req.header('if-match') === undefined ? null : versionOf(c)
-  return stateAnswer(c, {
-    name: c.req.param('name'),
-    state: c.req.param('verb') === 'suspend' ? 'suspended' : 'active',
-    ifMatch,
+for (const [verb, state] of [
+  ['suspend', 'suspended'],
+  ['resume', 'active'],
+] as const) {
+  tenants.post(`/:name/${verb}`, async (c) => {
+    validated(noBody, await readJson(c.req.raw, MAX_CHANGE_BYTES))
+    const ifMatch = c.req.header('if-match') === undefined ? null : versionOf(c)
+    return stateAnswer(c, { name: c.req.param('name'), state, ifMatch })
   })
-})
+}
 
 /** Refuses tokens of a tenant's users, and ends their streams. */
 tenants.route(
@@ -134,7 +142,7 @@ export const adoption = new Hono<DeploymentContext>()
 adoption.use(operator)
 adoption.post('/', async (c) => {
   validated(noBody, await readJson(c.req.raw, MAX_CHANGE_BYTES))
-  return answerWith(c, await adopt(c.env, c.get('by')), 201)
+  return answerWith(c, await adopt(c.env, askerOf(c)), 201)
 })
 
 /** `/admin/rekey`: encrypts the secrets of all tenants with the first of `TENANT_KEYS`, some of them in each call. */
@@ -143,7 +151,7 @@ rekey.use(operator)
 rekey.post('/', async (c) => {
   const { after } = validated(rekeyBody, await readJson(c.req.raw, MAX_CHANGE_BYTES))
   return c.json({
-    data: await askDirectory(c.env, (directory) => directory.rekey({ v: MESSAGE_VERSION, after, by: c.get('by') })),
+    data: await askDirectory(c.env, (directory) => directory.rekey({ v: MESSAGE_VERSION, after, ...askerOf(c) })),
   })
 })
 
@@ -176,6 +184,12 @@ function wakeSoon(c: Context<DeploymentContext>, name: string): void {
   c.executionCtx.waitUntil(wake().catch((error: unknown) => console.warn(`the tenant ${name} was not woken`, error)))
 }
 
+/** Who asks, for the audit. */
+function askerOf(c: Context<DeploymentContext>): Asker {
+  const { by, key } = c.var.operator
+  return { by, key }
+}
+
 /** Throws PSYNC_S2001. */
 function versionOf(c: Context<DeploymentContext>): number {
   const match = /^(?:W\/)?"?(\d{1,15})"?$/.exec(c.req.header('if-match') ?? '')
@@ -191,7 +205,7 @@ async function stateAnswer(
 ): Promise<Response> {
   const { record, job } = await askDirectory(
     c.env,
-    (directory) => directory.setState({ v: MESSAGE_VERSION, by: c.get('by'), ...change }),
+    (directory) => directory.setState({ v: MESSAGE_VERSION, ...askerOf(c), ...change }),
     TELLING_MS,
   )
   storedTenants(c.env)?.changed(change.name)

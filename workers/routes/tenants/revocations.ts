@@ -59,16 +59,18 @@ export async function revocationOf(
 
 /**
  * Revokes tokens of a tenant, or takes that back. Of a tenant of the Directory the Directory does it, which does not
- * forget what cannot be told at the moment. Else the replicator is called, and the caller repeats what failed.
+ * forget what cannot be told at the moment; `key` is for its audit. Else the replicator is called, and the caller
+ * repeats what failed.
  */
 export async function changeRevocations(
   env: Environment,
   tenant: string,
   change: RevocationChange,
+  key: string,
 ): Promise<RevocationOutcome> {
   const v = MESSAGE_VERSION
   if ((await storedTenants(env)?.has(tenant)) ?? false)
-    return askDirectory(env, (directory) => directory.revoke({ v, name: tenant, change }), TELLING_MS)
+    return askDirectory(env, (directory) => directory.revoke({ v, name: tenant, change, key }), TELLING_MS)
   const placed = await directoryOf(env).find(tenant, 'whatever')
   const { streams } = await answered(() => replicatorStub(env, placed).revoke({ v, ...change }), TELLING_MS)
   return { streams, told: true, error: null }

@@ -1,13 +1,14 @@
 import { Hono, type Context, type Env } from 'hono'
 import type { Environment } from '../../../durable-objects/environment.ts'
 import type { RevocationOutcome } from '../../../protocol/messages/directory.ts'
+import type { Operator } from '../../auth/permissions.ts'
 import { readJson, validated } from '../../stream/body.ts'
 import { changeRevocations, revocationOf, revocationsOf, shown, subjectOf } from './revocations.ts'
 import { revocationsQuery, revokeBody, subjectBody } from './shapes.ts'
 
 interface Operators extends Env {
   Bindings: Environment
-  Variables: { by: string }
+  Variables: { operator: Operator }
 }
 
 /**
@@ -20,12 +21,14 @@ export function revoking<E extends Operators>(tenantOf: (c: Context<E>) => strin
     const tenant = tenantOf(c)
     const body = validated(revokeBody, await readJson(c.req.raw))
     const revocation = await revocationOf(c.env, tenant, body)
-    const outcome = await changeRevocations(c.env, tenant, { kind: 'revoke', by: c.get('by'), revocation })
+    const { by, key } = c.var.operator
+    const outcome = await changeRevocations(c.env, tenant, { kind: 'revoke', by, revocation }, key)
     return c.json({ data: { ...outcome, revocation: shown(revocation) } }, statusOf(outcome))
   })
   routes.post('/unrevoke', async (c) => {
     const subject = subjectOf(validated(subjectBody, await readJson(c.req.raw)))
-    const outcome = await changeRevocations(c.env, tenantOf(c), { kind: 'unrevoke', by: c.get('by'), subject })
+    const { by, key } = c.var.operator
+    const outcome = await changeRevocations(c.env, tenantOf(c), { kind: 'unrevoke', by, subject }, key)
     return c.json({ data: outcome }, statusOf(outcome))
   })
   routes.get('/revocations', async (c) =>

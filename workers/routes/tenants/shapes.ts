@@ -137,7 +137,8 @@ export const auditShape = z.strictObject({
     z.strictObject({
       number: z.int(),
       at: time,
-      by: z.string(),
+      by: z.string().describe('`sub` of the token'),
+      key: z.string().optional().describe('the `kid` of its key, or its place in OPERATOR_KEYS'),
       action: z.string(),
       tenant: z.string(),
       details: z.string().optional(),
