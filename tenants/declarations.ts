@@ -92,6 +92,11 @@ export const REPLICATION = {
     4,
     'batches that may wait for their buckets. While this many wait, transactions gather in the next batch',
   ),
+  BATCH_WINDOW_MS: setting(
+    whole(0, 1_000),
+    0,
+    'ms that a batch waits for more transactions while 20 a second or more arrive. 0: none waits',
+  ),
   // Each holds the text of its ops.
   APPENDS_IN_FLIGHT: setting(
     whole(1, 256),

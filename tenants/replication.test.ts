@@ -20,6 +20,7 @@ describe('settings of a tenant', () => {
       transactionRows: 10_000_000,
       sliceChanges: 8_000,
       batchesInFlight: 4,
+      batchWindowMs: 0,
       appendsInFlight: 32,
       activeBuckets: 0,
       callSeconds: 30,

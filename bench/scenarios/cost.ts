@@ -25,6 +25,7 @@ export const cost: Scenario = {
         'inserts',
         changes,
       )
+    for (const ms of size(bench, [0, 50], [50])) await atARate(bench, ms, size(bench, 3_000, 100))
     for (const buckets of size(bench, [1, 100], [10])) await inTransactions(bench, size(bench, 500, 5), buckets)
   },
 }
@@ -88,6 +89,30 @@ async function oneAtATime(bench: Bench, statement: string, name: string, times: 
       report(bench, `${name} of one row, one at a time, one bucket`, counts, times)
     },
   )
+}
+
+/** Postgres commits a change every 10 ms, whatever becomes of it. */
+async function atARate(bench: Bench, windowMs: number, changes: number): Promise<void> {
+  const bindings = { ...BINDINGS, BATCH_WINDOW_MS: String(windowMs) }
+  const prepare = [insertItems(1, 1_000), insertReader('reader', 0)]
+  await withWorld(bench, { prepare, bindings, front: COUNTING }, async (world) => {
+    await world.start()
+    await world.serving()
+    const clients = world.clients()
+    const list = [{ token: await world.token('reader'), clientId: 'reader' }]
+    const group = 'reader'
+    await clients.call('open', { group, url: world.url, transport: 'native', clients: list, together: 1, verify: true })
+    const { ops } = await clients.call('totals', { group })
+    const counts = await counting(bench, world, async () => {
+      await world.sql.unsafe(`do $do$ declare start timestamptz := clock_timestamp(); begin for t in 1..${changes} loop
+        ${UPDATE}1 + t % 1000; commit;
+        perform pg_sleep(greatest(0, extract(epoch from start + t * interval '10 ms' - clock_timestamp())));
+        end loop; end $do$`)
+      await clients.call('reach', { group, ops: ops + changes })
+    })
+    const window = windowMs === 0 ? 'no window' : `BATCH_WINDOW_MS=${windowMs}`
+    report(bench, `updates of one row, 100 a second, one bucket, ${window}`, counts, changes)
+  })
 }
 
 async function inTransactions(bench: Bench, transactions: number, buckets: number): Promise<void> {

@@ -1,4 +1,5 @@
 import type { SourceStream } from '../../../sources/source.ts'
+import type { BatchWindow } from './batch-window.ts'
 import type { Intake } from './intake.ts'
 
 /** Changes that come at once and let us think that more are on their way. */
@@ -11,6 +12,7 @@ const THIN_TURNS = 5
 
 export interface FlowPorts {
   intake: Intake
+  window: BatchWindow
   /** Whether a batch may be stored now. */
   hasRoom(): boolean
   stream(): SourceStream | null
@@ -19,8 +21,8 @@ export interface FlowPorts {
 
 /**
  * When what was taken in is stored, and when the stream is paused. Transactions that come together are stored together:
- * at once when they are few; when they are many, there is more behind them, which is waited for. While buckets owe
- * answers all of them gather, and then the stream waits.
+ * at once when they are few, or behind the window; when they are many, there is more behind them, which is waited for.
+ * While buckets owe answers all of them gather, and then the stream waits.
  */
 export class Flow {
   readonly #ports: FlowPorts
@@ -75,8 +77,10 @@ export class Flow {
   }
 
   async #gathered(): Promise<void> {
-    const { intake, hasRoom } = this.#ports
+    const { intake, window, hasRoom } = this.#ports
     await null
+    const wait = window.wait(intake.transactions, Date.now())
+    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait))
     for (let quiet = 0; intake.held >= MANY_CHANGES && quiet < (intake.isThin ? THIN_TURNS : 1) && hasRoom();) {
       const { changes } = intake
       // One turn: the next read comes first.

@@ -55,6 +55,8 @@ export class Intake {
   #queue: [event: SourceEvent, bytes: number][] = []
   /** Changes taken in that were not stored before: what a session gets done. */
   changes = 0
+  /** Transactions that were taken in to their ends. */
+  transactions = 0
   /** Rows that were read and taken in beside the stream. They are work of the session as changes are. */
   placed = 0
   /**
@@ -285,6 +287,7 @@ export class Intake {
     this.#tx = null
     this.#place = null
     this.#position = position
+    this.transactions++
     if (this.#full()) this.flush()
     for (const text of tx.marks) yield* this.#ports.marker(text)
   }

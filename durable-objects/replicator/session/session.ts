@@ -9,6 +9,7 @@ import type {
 } from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
+import { BatchWindow } from '../ingest/batch-window.ts'
 import { Flow } from '../ingest/flow.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 import type { Intake } from '../ingest/intake.ts'
@@ -247,6 +248,7 @@ export class Session {
     })
     const flow = new Flow({
       intake,
+      window: new BatchWindow(this.#settings.batchWindowMs),
       hasRoom: () => this.#hasRoom,
       stream: () => this.#stream,
       failed: (error) => state.fail(error),
