@@ -79,8 +79,8 @@ export default defineConfig({
         },
       },
       withServers('pg', 2, 3),
-      withServers('sdk', 3, 4),
-      withServers('browser', 4, 1),
+      withServers('sdk', 3, 5),
+      withServers('browser', 4, 2),
     ],
   },
 })

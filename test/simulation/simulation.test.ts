@@ -4,7 +4,7 @@ import { runApart } from './apart.ts'
 // Everything here is the code of the objects; only storage, sockets and calls are the simulation's. Two processes: one
 // would take twice as long.
 
-const SCHEDULES = Number(process.env.ROCKPOOL_SCHEDULES ?? 6_000)
+const SCHEDULES = Number(process.env.ROCKPOOL_SCHEDULES ?? 4_000)
 const PROCESSES = 2
 
 test(`I1 to I7 hold at every checkpoint of ${SCHEDULES} schedules, and every client ends current`, async () => {
