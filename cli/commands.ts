@@ -250,7 +250,7 @@ export const COMMANDS = {
       host: 'create, set: a host of its own, again and again; none: --host ""',
       'tenant-claim': 'create, set: the claim of its tokens that must be its name',
       limit:
-        'create, set: what it may use, again and again: streams=WARN:REFUSE or rowsPerDay=WARN:REFUSE, either may be left out; none: --limit streams=',
+        'create, set: what it may use, again and again: streams=WARN:REFUSE, rowsPerDay=… or storedGb=…, either part may be left out; none: --limit streams=',
       location: 'create: the region in which its objects are created',
       jurisdiction: 'create: where its objects must run and store',
       'new-database':

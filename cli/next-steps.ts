@@ -10,7 +10,7 @@ const STEPS: Readonly<Record<string, string>> = {
     'the next session makes a slot and compares every table, which sends clients what differs. When it was Postgres: raise max_slot_wal_keep_size',
   ROCKPOOL_SLOT_TAKEN: 'give this Rockpool a SLOT of its own, or end the other process',
   ROCKPOOL_LIMIT:
-    'does somebody use it as it is not meant to be used? Else raise the limit: rockpool tenants set NAME --limit rowsPerDay=WARN:REFUSE',
+    'does somebody use it as it is not meant to be used? Else raise the limit: rockpool tenants set NAME --limit rowsPerDay=WARN:REFUSE (or storedGb=…)',
   ROCKPOOL_SETTINGS: 'correct the setting, and deploy the script again (a secret: wrangler secret put NAME)',
   ROCKPOOL_SYNC_CONFIG: 'correct the sync config, and rockpool deploy FILE; the previous one continues to serve',
   ROCKPOOL_DEPLOY: 'do what the message says, and deploy again; the previous one continues to serve',

@@ -172,10 +172,11 @@ function problemsOf(status: OperatorStatus): ReportedProblem[] {
 /** Null when replication is not paused. */
 function pausedReason({ paused }: OperatorStatus): string | null {
   if (!paused) return null
-  const why =
-    paused.why === 'rowsPerDay'
-      ? 'the tenant has written as many rows today as it may'
-      : 'the budget of the deployment is nearly used up'
+  const why = {
+    rowsPerDay: 'the tenant has written as many rows today as it may',
+    storedGb: 'the tenant stores as much as it may',
+    deployment: 'the budget of the deployment is nearly used up',
+  }[paused.why]
   return `${why}; until ${paused.until}`
 }
 

@@ -60,7 +60,7 @@ export async function tenantChange(
 function limitOf(given: string): [LimitName, Threshold | null] {
   const [said = '', amounts] = given.split('=')
   const name = LIMIT_NAMES.find((each) => each === said)
-  const parts = /^(\d*)(?::(\d*))?$/.exec(amounts ?? 'none')
+  const parts = /^((?:\d+(?:\.\d+)?)?)(?::((?:\d+(?:\.\d+)?)?))?$/.exec(amounts ?? 'none')
   if (name === undefined || parts === null)
     throw new UsageError(`--limit ${given}: say NAME=WARN:REFUSE, where NAME is one of ${LIMIT_NAMES.join(', ')}`)
   const [warn, refuse] = [parts[1], parts[2]].map((text) => (text ? Number(text) : null))

@@ -2,8 +2,11 @@ import { z } from 'zod'
 
 // What a tenant may use. It is limited so that one tenant neither fills a deployment nor runs up a bill.
 
-/** `streams`: open at a time. `rowsPerDay`: rows written by its objects, as they are billed, in a day of UTC. */
-export const LIMIT_NAMES = ['streams', 'rowsPerDay'] as const
+/**
+ * `streams`: open at a time. `rowsPerDay`: rows written by its objects, as they are billed, in a day of UTC. `storedGb`:
+ * GB (1024³ bytes) that its replicator and its buckets store.
+ */
+export const LIMIT_NAMES = ['streams', 'rowsPerDay', 'storedGb'] as const
 export type LimitName = (typeof LIMIT_NAMES)[number]
 
 /** Above `warn` the operator is told, above `refuse` there is no more. Null: never. */
@@ -15,17 +18,25 @@ export interface Threshold {
 export type TenantBudget = Readonly<Record<LimitName, Threshold>>
 
 const NONE: Threshold = { warn: null, refuse: null }
-export const NO_BUDGET: TenantBudget = { streams: NONE, rowsPerDay: NONE }
+export const NO_BUDGET: TenantBudget = { streams: NONE, rowsPerDay: NONE, storedGb: NONE }
 
 /** The limits of a tenant as they are stored, and as a change says them: those that are not named are not limited. */
 export type StoredLimits = Partial<Record<LimitName, Threshold>>
 
 const MOST = 1e15
-const amount = z.number().int().min(1).max(MOST).nullable().default(null)
+const thresholdOf = (amount: z.ZodNumber) => {
+  const maybe = amount.nullable().default(null)
+  return z
+    .strictObject({ warn: maybe, refuse: maybe })
+    .refine(({ warn, refuse }) => warn === null || refuse === null || warn <= refuse, 'warn must not be above refuse')
+}
+const whole = thresholdOf(z.number().int().min(1).max(MOST))
 
-export const thresholdShape = z
-  .strictObject({ warn: amount, refuse: amount })
-  .refine(({ warn, refuse }) => warn === null || refuse === null || warn <= refuse, 'warn must not be above refuse')
+export const limitShapes = {
+  streams: whole,
+  rowsPerDay: whole,
+  storedGb: thresholdOf(z.number().min(0.001).max(1_000_000)),
+} satisfies Record<LimitName, typeof whole>
 
 export const budgetOf = (stored: StoredLimits = {}): TenantBudget => ({ ...NO_BUDGET, ...stored })
 

@@ -156,6 +156,11 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     return this.log.idle(request.before)
   }
 
+  async size(request: Versioned): Promise<number> {
+    checkVersion(request)
+    return this.log.exists ? this.ctx.storage.sql.databaseSize : 0
+  }
+
   async erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer> {
     checkVersion(request)
     await asyncFaultPoint('bucket.erase', { object: this.ctx })

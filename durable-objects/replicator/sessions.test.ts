@@ -12,7 +12,7 @@ import { Sessions } from './sessions.ts'
 import { Usage } from './usage.ts'
 
 // When sessions run, over a database in memory. The alarm of the object is a number here, and each call of `alarm` is
-// one that fires.
+// one that fires. The file is long because each test needs the whole of it.
 
 class World extends MemoryLoad {
   readonly kind = memoryKind(() => this.database)
@@ -51,6 +51,13 @@ class World extends MemoryLoad {
       written: () => ({ rows: this.written, appends: 0 }),
       now: () => this.now,
       report: () => this.sessions.report(),
+      stored: {
+        bytes: null,
+        measured: null,
+        goodUntil: 0,
+        measure: async () => false,
+        note: () => {},
+      },
     })
     this.sessions = new Sessions({
       usage: this.usage,

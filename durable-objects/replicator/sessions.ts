@@ -46,7 +46,7 @@ export interface AlarmStorage {
 export interface SessionsPorts {
   parts: Parts
   current: CurrentSession
-  usage: Pick<Usage, 'begin' | 'sessionBegan' | 'sessionEnded' | 'paused' | 'today' | 'allow'>
+  usage: Pick<Usage, 'begin' | 'beginStored' | 'sessionBegan' | 'sessionEnded' | 'paused' | 'today' | 'allow'>
   /** Measures what the source keeps while there are no sessions, since a time in ms since 1970. */
   look(since: number): Promise<unknown>
   storage: AlarmStorage
@@ -202,7 +202,7 @@ export class Sessions {
     this.#runAgain = false
     try {
       found = await tenant().find()
-      const paused = this.#ports.usage.begin(found.budget)
+      const paused = this.#ports.usage.begin(found.budget) ?? (await this.#ports.usage.beginStored())
       if (paused === null) this.#due(alarmMs(found.replication))
       waitMs = paused === null ? await this.#run(found) : await this.#pausedMs(paused, found)
     } catch (error) {

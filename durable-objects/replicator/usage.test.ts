@@ -1,10 +1,11 @@
-import { expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { budgetOf, NO_BUDGET } from '../../tenants/budget.ts'
 import { testDatabase } from '../test-database.ts'
 import { Diagnostics } from './store/diagnostics.ts'
 import { MIGRATIONS, StateStore } from './store/storage.ts'
 import { migrate } from '../shared/database.ts'
+import { BUCKETS_A_MEASURE, MOST_FAILURES, StoredSize } from './stored-size.ts'
 import { REPORTED_ROWS, UNSTORED_ROWS, Usage } from './usage.ts'
 
 const HOUR = 3_600_000
@@ -14,6 +15,12 @@ class World {
   now = Date.UTC(2026, 10, 30, 12)
   written = { rows: 0, appends: 0 }
   reports = 0
+  /** What buckets answer, and how often one was asked. */
+  readonly sizes = new Map<string, number | Error>()
+  asked = 0
+  appended = 0
+  own = 0
+  stored!: StoredSize
   usage!: Usage
   state!: StateStore
   diagnostics!: Diagnostics
@@ -27,6 +34,21 @@ class World {
     this.written = { rows: 0, appends: 0 }
     this.state = new StateStore(this.db)
     this.diagnostics = new Diagnostics(this.db, () => this.now)
+    this.appended = 0
+    this.stored = new StoredSize({
+      state: this.state,
+      buckets: (after, limit) =>
+        [...this.sizes.keys()].map((name, n) => ({ number: n + 1, name })).slice(after, after + limit),
+      size: async (name) => {
+        this.asked++
+        const size = this.sizes.get(name) ?? 0
+        if (size instanceof Error) throw size
+        return size
+      },
+      own: () => this.own,
+      appended: () => this.appended,
+      now: () => this.now,
+    })
     this.usage = new Usage({
       tenant: 'acme',
       state: this.state,
@@ -34,6 +56,7 @@ class World {
       written: () => ({ ...this.written }),
       now: () => this.now,
       report: () => this.reports++,
+      stored: this.stored,
     })
   }
 
@@ -153,4 +176,88 @@ test('of two reasons to pause each holds until it is over, and each is told once
   expect(world.usage.paused).toMatchObject({ why: 'deployment' })
   world.now = midnight
   expect(world.usage.begin(NO_BUDGET)).toBe(null)
+})
+
+describe('what is stored', () => {
+  const GB = 1024 ** 3
+  const limit = budgetOf({ storedGb: { warn: 8, refuse: 10 } })
+  const begin = async (world: World, budget = limit) => world.usage.begin(budget) ?? (await world.usage.beginStored())
+
+  test('is not asked for without a limit, and writes nothing', async () => {
+    const world = new World()
+    world.sizes.set('a', 20 * GB)
+    expect([await begin(world, NO_BUDGET), world.asked, world.stored.bytes]).toEqual([null, 0, null])
+    world.usage.sessionEnded()
+    expect(world.state.get('storedSize')).toBe(null)
+  })
+
+  test('is what buckets and replicator have, with what was appended since, also over a restart', async () => {
+    const world = new World()
+    world.sizes.set('a', 2 * GB).set('b', 3 * GB)
+    world.own = GB
+    expect([await begin(world), world.stored.bytes]).toEqual([null, 6 * GB])
+    world.appended = GB / 2
+    expect(world.stored.bytes).toBe(6.5 * GB)
+    world.usage.sessionEnded()
+    world.restart()
+    world.appended = GB / 4
+    expect(world.stored.bytes).toBe(6.75 * GB)
+    // It is good for a day.
+    world.now += 23 * HOUR
+    await begin(world)
+    expect(world.asked).toBe(2)
+    world.now += HOUR
+    await begin(world)
+    expect([world.asked, world.stored.bytes]).toEqual([4, 6 * GB])
+  })
+
+  test('is told and then refused, once each, and goes on when the limit is raised', async () => {
+    const world = new World()
+    world.sizes.set('a', 8 * GB)
+    expect(await begin(world)).toBe(null)
+    expect(world.told).toEqual(['ROCKPOOL_LIMIT storedGb 1'])
+    world.appended = 2 * GB
+    expect(world.usage.check()).toBe(true)
+    world.sizes.set('a', 10 * GB)
+    world.now += HOUR
+    expect(await begin(world)).toMatchObject({ why: 'storedGb', until: Date.UTC(2026, 11, 1) })
+    expect(world.told).toEqual(['ROCKPOOL_LIMIT storedGb 1', 'ROCKPOOL_LIMIT storedGb 1'])
+    world.restart()
+    expect(await begin(world)).toMatchObject({ why: 'storedGb' })
+    // On the next day it is measured again, and not told again.
+    world.now += 12 * HOUR
+    expect(await begin(world)).toMatchObject({ why: 'storedGb', until: Date.UTC(2026, 11, 2) })
+    expect(world.told).toHaveLength(2)
+    expect(await begin(world, budgetOf({ storedGb: { warn: null, refuse: 20 } }))).toBe(null)
+    expect(world.usage.check()).toBe(false)
+  })
+
+  test('is measured before anybody is refused, because compaction may have made room; within 10 minutes of a measure the pause is as short', async () => {
+    const world = new World()
+    world.sizes.set('a', 9.5 * GB)
+    expect(await begin(world)).toBe(null)
+    world.appended = GB
+    expect(world.usage.check()).toBe(true)
+    const { now } = world
+    expect(await begin(world)).toMatchObject({ why: 'storedGb', until: now + HOUR / 6 })
+    world.now += HOUR / 6
+    expect([await begin(world), world.stored.bytes]).toEqual([null, 9.5 * GB])
+  })
+
+  test('of many buckets is measured before several sessions, and one that does not answer does not keep others from it', async () => {
+    const world = new World()
+    for (let n = 0; n < 1.5 * BUCKETS_A_MEASURE; n++) world.sizes.set(`b${n}`, 1)
+    world.sizes.set('b7', new Error('silent'))
+    await begin(world)
+    expect([world.asked, world.stored.bytes]).toEqual([BUCKETS_A_MEASURE, null])
+    world.appended = 1_000
+    world.usage.sessionEnded()
+    await begin(world)
+    expect([world.asked, world.stored.bytes]).toEqual([1.5 * BUCKETS_A_MEASURE, 1.5 * BUCKETS_A_MEASURE - 1 + 1_000])
+    for (let n = 0; n <= MOST_FAILURES; n++) world.sizes.set(`b${n}`, new Error('silent'))
+    world.now += 25 * HOUR
+    const before = world.stored.bytes
+    await begin(world)
+    expect(world.stored.bytes).toBe(before)
+  })
 })

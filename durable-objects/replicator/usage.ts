@@ -3,6 +3,7 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { Allowance } from '../../protocol/messages/directory.ts'
 import type { PausedStatus, UsageStatus } from '../../protocol/messages/status.ts'
 import { levelOf, NO_BUDGET, type Level, type LimitName, type TenantBudget } from '../../tenants/budget.ts'
+import { inBytes, type StoredSize } from './stored-size.ts'
 import type { Diagnostics } from './store/diagnostics.ts'
 import type { StateStore } from './store/storage.ts'
 import type { Paused, StoredUsage } from './store/stored.ts'
@@ -21,6 +22,7 @@ export interface UsagePorts {
   now(): number
   /** Tells the Directory what was used. */
   report(): void
+  stored: Pick<StoredSize, 'bytes' | 'measured' | 'goodUntil' | 'measure' | 'note'>
 }
 
 /** Counts what a tenant uses, and says when it has used as much as it may. */
@@ -42,7 +44,10 @@ export class Usage {
     const { state, written, now } = this.#ports
     const day = dayOf(now())
     const stored = state.get('usage')
-    const before = stored?.day === day ? stored : { day, rows: 0, requests: 0, awakeMs: 0, level: 'within' as const }
+    const before =
+      stored?.day === day
+        ? stored
+        : { day, rows: 0, requests: 0, awakeMs: 0, level: 'within' as const, ...storedLevelOf(stored) }
     const { rows, appends } = written()
     const newAppends = appends - this.#counted.appends
     return {
@@ -60,8 +65,27 @@ export class Usage {
     const { state, now } = this.#ports
     const paused = state.get('paused')
     const isOver = paused !== null && now() >= paused.until
-    const isRaised = paused?.why === 'rowsPerDay' && this.#levelAt(this.today.rows) !== 'refuse'
+    const isRaised =
+      (paused?.why === 'rowsPerDay' && this.#levelAt(this.today.rows) !== 'refuse') ||
+      (paused?.why === 'storedGb' && this.#storedLevel !== 'refuse')
     if (isOver || isRaised) state.set('paused', null)
+    return state.get('paused')
+  }
+
+  /** The same, when it is not paused: measures what is stored, if that is limited and it is time to. */
+  async beginStored(): Promise<Paused | null> {
+    const { state, stored, now } = this.#ports
+    const isMeasured = await stored.measure(this.#budget.storedGb)
+    const level = this.#storedLevel
+    const { today } = this
+    if (level !== (today.storedLevel ?? 'within')) {
+      if (level !== 'within') this.tell('storedGb', level, stored.bytes ?? 0)
+      this.#store({ ...today, storedLevel: level })
+    }
+    if (level === 'refuse') {
+      // What was appended since is rather too much: compaction may have made room, which is seen when that is over.
+      this.pause({ why: 'storedGb', until: isMeasured ? nextDay(now()) : stored.goodUntil })
+    }
     return state.get('paused')
   }
 
@@ -90,13 +114,17 @@ export class Usage {
       this.#store({ ...this.today, level })
     }
     if (level === 'refuse') this.pause({ why: 'rowsPerDay', until: nextDay(now()) })
-    return state.get('paused') !== null
+    // The next session measures first.
+    return state.get('paused') !== null || this.#storedLevel === 'refuse'
   }
 
   /** Stores what is counted. `sessions`: that many have ended. */
   flush(sessions = 0): void {
     const { today } = this
-    if (sessions > 0) this.#sessionBegan = null
+    if (sessions > 0) {
+      this.#sessionBegan = null
+      this.#ports.stored.note()
+    }
     this.#store({ ...today, requests: today.requests + sessions })
   }
 
@@ -131,9 +159,11 @@ export class Usage {
     const { paused } = this
     if (paused === null) return
     const retryAfter = Math.max(1, Math.ceil((paused.until - this.#ports.now()) / 1_000))
-    throw new RockpoolError('ROCKPOOL_LIMIT', 'there is no more for today: this tenant has used what it may', {
-      details: { retryAfter },
-    })
+    const what =
+      paused.why === 'storedGb'
+        ? 'this tenant stores as much as it may'
+        : 'there is no more for today: this tenant has used what it may'
+    throw new RockpoolError('ROCKPOOL_LIMIT', what, { details: { retryAfter } })
   }
 
   /** Tells the operator that a limit is near, or reached. */
@@ -146,14 +176,27 @@ export class Usage {
   status(): { usage: UsageStatus; paused: PausedStatus | null } {
     const { day, rows, requests, awakeMs } = this.today
     const { paused } = this
+    const { stored } = this.#ports
     return {
-      usage: { day, rows, requests, awakeSeconds: Math.round(awakeMs / 1_000) },
+      usage: {
+        day,
+        rows,
+        requests,
+        awakeSeconds: Math.round(awakeMs / 1_000),
+        storedBytes: stored.bytes,
+        storedMeasured: stored.measured === null ? null : new Date(stored.measured).toISOString(),
+      },
       paused: paused && {
         why: paused.why,
         since: new Date(paused.since).toISOString(),
         until: new Date(paused.until).toISOString(),
       },
     }
+  }
+
+  get #storedLevel(): Level {
+    const { bytes } = this.#ports.stored
+    return bytes === null ? 'within' : levelOf(bytes, inBytes(this.#budget.storedGb))
   }
 
   #levelAt(rows: number): Level {
@@ -167,6 +210,10 @@ export class Usage {
   }
 }
 
+/** What was told of what is stored is not told again each day. */
+const storedLevelOf = (usage: StoredUsage | null): Pick<StoredUsage, 'storedLevel'> =>
+  usage?.storedLevel === undefined ? {} : { storedLevel: usage.storedLevel }
+
 const OVER_BUDGET =
   'BUDGET_DOLLARS_DAY is nearly used up, and this tenant used most of it lately: replication is paused until the day is over, until the tenant is resumed, or until the budget is raised'
 
@@ -175,6 +222,11 @@ const TEXTS: Record<LimitName, Record<Exclude<Level, 'within'>, string>> = {
     warn: 'the tenant has written as many rows today as is to be told',
     refuse:
       'the tenant has written as many rows today as it may: replication is paused until the day is over, or until the limit is raised',
+  },
+  storedGb: {
+    warn: 'the tenant stores as much as is to be told',
+    refuse:
+      'the tenant stores as much as it may: replication is paused until the limit is raised; it is measured again each day',
   },
   streams: {
     warn: 'the tenant has as many streams open as is to be told',

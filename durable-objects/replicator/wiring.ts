@@ -4,6 +4,7 @@ import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
 import type { RevocationChange } from '../../protocol/messages/replicator.ts'
 import type { BucketRpc } from '../../protocol/messages/bucket.ts'
 import type { RelayRpc } from '../../protocol/messages/relay.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { Environment } from '../environment.ts'
 import { CLOCK } from '../shared/clock.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
@@ -20,6 +21,7 @@ import { SourceConnections } from './source-connections.ts'
 import { SourceLooks } from './source-looks.ts'
 import { revoke } from './revoking.ts'
 import { TenantStanding } from './standing.ts'
+import { StoredSize } from './stored-size.ts'
 import { Usage } from './usage.ts'
 import { lastDelivered } from './writes/mailboxes.ts'
 import { WriteCheckpoints } from './writes/write-checkpoints.ts'
@@ -111,6 +113,14 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     written: () => ({ rows: db.rowsWritten, appends: parts.appends.calls }),
     now: () => Date.now(),
     report: () => sessions.report(),
+    stored: new StoredSize({
+      state,
+      buckets: (after, limit) => store.buckets.after(after, limit),
+      size: (bucket) => objects.bucket(bucket, (stub) => stub.size({ v: MESSAGE_VERSION })),
+      own: () => ctx.storage.sql.databaseSize,
+      appended: () => parts.appends.length,
+      now: () => Date.now(),
+    }),
   })
   const former = new FormerSources({ store, tenant, kindOf: kindOfUrl, now: Date.now })
   const sessions = new Sessions({

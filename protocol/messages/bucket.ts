@@ -100,6 +100,8 @@ export interface BucketRpc {
    */
   append(request: AppendRequest): Promise<BucketState>
   state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer>
+  /** Returns how many bytes its storage has. */
+  size(request: Versioned): Promise<number>
   /** Returns whole pages up to about `budget` bytes of text, at least one op. */
   read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer>
   /**

@@ -39,11 +39,17 @@ export interface UsageStatus {
   /** Calls of buckets, and sessions. */
   requests: number
   awakeSeconds: number
+  /**
+   * Bytes that replicator and buckets store, and when buckets were last asked, as ISO 8601. Null when that is not
+   * limited, and not measured yet; an earlier version has neither.
+   */
+  storedBytes?: number | null
+  storedMeasured?: string | null
 }
 
 /** Why there are no sessions: more rows than the tenant may write, or the budget of the deployment. ISO 8601. */
 export interface PausedStatus {
-  why: 'rowsPerDay' | 'deployment'
+  why: 'rowsPerDay' | 'storedGb' | 'deployment'
   since: string
   until: string
 }

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { JURISDICTIONS, LOCATIONS, type Placement } from '../../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { readSettings } from '../../protocol/settings.ts'
-import { LIMIT_NAMES, thresholdShape, type LimitName, type StoredLimits, type Threshold } from '../budget.ts'
+import { LIMIT_NAMES, limitShapes, type LimitName, type StoredLimits, type Threshold } from '../budget.ts'
 import { REPLICATION, TOKENS } from '../declarations.ts'
 import { HOST_NAME, ownAudience, sourceName } from './names.ts'
 
@@ -103,7 +103,6 @@ export interface TenantChange {
 }
 
 const value = z.string().min(1).max(MAX_VALUE_LENGTH).nullable().optional()
-const limit = thresholdShape.nullable().optional()
 const shapeOf = <Name extends string>(names: readonly Name[]) =>
   z.strictObject(Object.fromEntries(names.map((name) => [name, value])) as Record<Name, typeof value>)
 
@@ -120,7 +119,11 @@ export const tenantChange = z.strictObject({
     .optional(),
   tenantClaim: z.string().min(1).max(200).nullable().optional(),
   limits: z
-    .strictObject(Object.fromEntries(LIMIT_NAMES.map((name) => [name, limit])) as Record<LimitName, typeof limit>)
+    .strictObject({
+      streams: limitShapes.streams.nullable().optional(),
+      rowsPerDay: limitShapes.rowsPerDay.nullable().optional(),
+      storedGb: limitShapes.storedGb.nullable().optional(),
+    })
     .optional(),
   location: z.enum(LOCATIONS).nullable().optional(),
   jurisdiction: z.enum(JURISDICTIONS).nullable().optional(),

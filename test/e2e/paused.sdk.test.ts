@@ -49,10 +49,10 @@ const hasRows = (name: string, rows: number) =>
     async () => [clients.get(name)?.state, await status(name)],
   )
 const codes = ({ diagnostics }: ReplicatorStatus) => diagnostics.counts
-const limit = async (name: string, rowsPerDay: number) => {
+const limit = async (name: string, refuse: number, of: 'rowsPerDay' | 'storedGb' = 'rowsPerDay') => {
   const { data } = await edge.admin('GET', `tenants/${name}`)
   const headers = { 'if-match': `"${String(data?.version)}"` }
-  const limits = { rowsPerDay: { warn: null, refuse: rowsPerDay } }
+  const limits = { [of]: { warn: null, refuse } }
   expect((await edge.admin('PATCH', `tenants/${name}`, { limits }, headers)).status).toBe(200)
 }
 
@@ -136,6 +136,30 @@ test('when Postgres takes the slot of a paused tenant away, that is told, everyt
   await hasRows('limited', 415)
   expect(codes(await status('limited'))).toMatchObject({ ROCKPOOL_RESYNC: 1 })
   expect(clients.get('limited')?.problems).toEqual([])
+})
+
+test('a tenant that stores as much as it may is measured, told and paused, also after its object was ended, and with a larger limit nothing is lost', async () => {
+  await begin('large')
+  await limit('large', 0.004, 'storedGb')
+  await reached('large', 'the first measure', ({ usage }) => typeof usage?.storedBytes === 'number')
+  const long = (from: number, rows: number) =>
+    run('large', `INSERT INTO items SELECT n, repeat('x', 3000) FROM generate_series(${from}, ${from + rows - 1}) n`)
+  await long(2, 2_000)
+  const paused = await reached('large', 'paused', ({ state }) => state === 'paused')
+  expect(paused.paused).toMatchObject({ why: 'storedGb' })
+  expect(paused.usage?.storedBytes).toBeGreaterThan(0.004 * 1024 * MB)
+  expect(paused.diagnostics.recent).toContainEqual(expect.objectContaining({ code: 'ROCKPOOL_LIMIT', key: 'storedGb' }))
+  const writeCheckpoint = requestWriteCheckpoint(edge.urlOf('large'), await token(secretOf('large'), 'ann'), 'c')
+  await expect(writeCheckpoint).rejects.toThrow(/429.*ROCKPOOL_LIMIT.*stores as much/)
+  await long(5_000, 10)
+  await run('large', "DELETE FROM items WHERE id = '2'")
+  await edge.edge.kill9()
+  await edge.edge.restart()
+  await setTimeout(5_000)
+  expect((await status('large')).state).toBe('paused')
+  await limit('large', 1, 'storedGb')
+  await hasRows('large', 2_010)
+  expect(clients.get('large')?.problems).toEqual([])
 })
 
 test('near the budget of the deployment the tenant that uses most is paused and told, the other goes on, and resumed it has everything', async () => {

@@ -298,6 +298,7 @@ test('a tenant that is deleted under load, with kill -9 in between, leaves nothi
       rows: { checkpoint: 1 },
       publish: { checkpoint: 1, plan: null },
       idle: { before: 1 },
+      size: {},
       digest: { checkpoint: 1, split: 1, list: true, pass: 0, prefix: '', key: 'k' },
       dismiss: {},
       revoke: { of: 'user', hash: 'h', before: null },

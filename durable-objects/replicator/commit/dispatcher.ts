@@ -66,6 +66,8 @@ export class Dispatcher {
   readonly active = new ActiveObjects()
   /** The number of appends that were sent, including repeated ones. */
   calls = 0
+  /** UTF-16 units of all ops that were appended. */
+  length = 0
 
   constructor(ports: DispatcherPorts) {
     this.#ports = ports
@@ -134,6 +136,7 @@ export class Dispatcher {
           const { first, last, count, checksum } = ops
           const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: ops.body(), committed: committed() }
           const answer = await send(bucket, request)
+          this.length += request.body.length
           await asyncFaultPoint('append.answer')
           return answer
         },

@@ -46,6 +46,13 @@ export class Buckets {
     return number
   }
 
+  /** Returns stored buckets whose numbers are above this one, in their order. */
+  after(number: number, limit: number): BucketRecord[] {
+    return this.#db
+      .all('SELECT number, name FROM buckets WHERE number > ? ORDER BY number LIMIT ?', number, limit)
+      .map((row) => ({ number: Number(row.number), name: String(row.name) }))
+  }
+
   has(number: number): boolean {
     return (
       this.#createdByNumber.has(number) ||

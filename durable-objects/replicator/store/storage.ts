@@ -1,4 +1,4 @@
-import type { MarkerKey, Suspect, Round, Fence, Hold, Passing, Paused, StoredUsage } from './stored.ts'
+import type { MarkerKey, Suspect, Round, Fence, Hold, Passing, Paused, StoredSize, StoredUsage } from './stored.ts'
 import { attemptOf, isOfOlder, type Attempt } from '../session/attempts.ts'
 import type { Refused } from '../session/refused.ts'
 import type { OwedWrite } from '../writes/write-checkpoints.ts'
@@ -170,6 +170,8 @@ export interface State {
   passing: Passing | null
   /** What the tenant used on the last day on which it used anything. Older code ignores it. */
   usage: StoredUsage | null
+  /** How much its buckets store; null: never asked. Older code ignores it. */
+  storedSize: StoredSize | null
   /** Why there are no sessions, although the tenant is active; null: there are. Older code ignores it. */
   paused: Paused | null
   /** The number of the newest revocation of tokens, and of the last change of them that the Directory has told. */
@@ -206,6 +208,7 @@ const INITIAL: State = {
   suspended: 0,
   passing: null,
   usage: null,
+  storedSize: null,
   paused: null,
   revoked: { revision: 0, number: 0 },
 }
@@ -273,6 +276,7 @@ export class StateStore {
       suspended: read('suspended'),
       passing: read('passing'),
       usage: read('usage'),
+      storedSize: read('storedSize'),
       paused: read('paused'),
       revoked: read('revoked'),
     }

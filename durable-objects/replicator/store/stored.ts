@@ -83,13 +83,26 @@ export interface StoredUsage {
   requests: number
   /** For how long sessions ran, in ms. */
   awakeMs: number
-  /** What was told of the rows. */
+  /** What was told of the rows, and of what is stored. Usage of before has none of the latter. */
   level: 'within' | 'warn' | 'refuse'
+  storedLevel?: 'within' | 'warn' | 'refuse'
 }
 
-/** Why there are no sessions: more rows than the tenant may write, or the budget of the deployment. Times in ms. */
+/** How much the buckets store, in bytes, with what was appended since that was measured. */
+export interface StoredSize {
+  bytes: number
+  /** Ms since 1970; 0: not yet. */
+  measured: number
+  /** A measure that is under way: the last bucket, what those up to it store, and what was appended meanwhile. */
+  partial: { after: number; sum: number; grown: number } | null
+}
+
+/**
+ * Why there are no sessions: more rows than the tenant may write, or more bytes than it may store, or the budget of the
+ * deployment. Times in ms.
+ */
 export interface Paused {
-  why: 'rowsPerDay' | 'deployment'
+  why: 'rowsPerDay' | 'storedGb' | 'deployment'
   since: number
   until: number
 }

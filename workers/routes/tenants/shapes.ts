@@ -97,9 +97,9 @@ export const tenantShape = z.strictObject({
   hosts: z.array(z.string()),
   tenantClaim: z.string().nullable(),
   limits: z
-    .partialRecord(z.enum(LIMIT_NAMES), z.strictObject({ warn: z.int().nullable(), refuse: z.int().nullable() }))
+    .partialRecord(z.enum(LIMIT_NAMES), z.strictObject({ warn: z.number().nullable(), refuse: z.number().nullable() }))
     .optional()
-    .describe('what it may use: streams at a time, rows written a day'),
+    .describe('what it may use: streams at a time, rows written a day, GB stored'),
   place: z
     .strictObject({ location: z.enum(LOCATIONS).nullable(), jurisdiction: z.enum(JURISDICTIONS).nullable() })
     .optional(),
