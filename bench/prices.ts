@@ -7,7 +7,7 @@ export { PRICES }
 export const MESSAGES_A_REQUEST = 20
 
 export const objectRequests = (counts: Counts): number =>
-  sum(counts, /^(bucket|relay|replicator) (calls|requests|alarms)$/) +
+  sum(counts, /^(bucket|relay|replicator|census|directory) (calls|requests|alarms)$/) +
   sum(counts, / socket messages$/) / MESSAGES_A_REQUEST
 
 export interface Bill {

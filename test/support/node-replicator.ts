@@ -131,6 +131,7 @@ export class NodeReplicator {
       dismiss: async () => {},
       revoke: async () => 0,
       mend: async () => ({ more: log.mend() }),
+      size: async () => 0,
     }
   }
 }
