@@ -155,6 +155,10 @@ test('what a deleted tenant used stays used, and one of its name begins at nothi
   world.used.clear()
   expect(world.use('acme', 0.5)).toMatchObject({ pausedUntil: null })
   expect(world.shown.dollars).toBe(95.5)
+  // On the next day nothing is left of one that is not there.
+  world.now = MIDNIGHT
+  expect(world.shown.dollars).toBe(0)
+  expect(world.db.all('SELECT * FROM spending')).toEqual([])
 })
 
 test('a report costs one row, and reads no more the more tenants there are', () => {

@@ -62,7 +62,10 @@ export class Spending {
     this.#db = db
   }
 
-  /** A tenant says what it has used on its day. It says the whole, so that a report which is lost or repeated is none. */
+  /**
+   * A tenant says what it has used on its day. It says the whole, so that a report which is lost or repeated changes
+   * nothing.
+   */
   report(tenant: string, usage: DayUsage, budget: number, now: number): Reported {
     const { day } = usage
     // Of another day, by a report that came late or a clock that goes wrong.
@@ -173,6 +176,8 @@ export class Spending {
   #today(now: number): Day {
     const day = dayOf(now)
     if (this.#day?.day === day) return this.#day
+    // What deleted tenants used counted on their last day. Their names go with it.
+    this.#db.run('DELETE FROM spending WHERE day <> ? AND tenant NOT IN (SELECT name FROM tenants)', day)
     const [sums] = this.#db.all(
       'SELECT total(dollars) AS dollars, total(excused) AS excused FROM spending WHERE day = ?',
       day,

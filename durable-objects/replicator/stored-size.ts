@@ -30,8 +30,8 @@ export interface StoredSizePorts {
 }
 
 /**
- * How much a tenant stores. Buckets say it when they are asked, which is once a day, or more often near a limit. Between
- * two measures what was appended is added, so it is rather too much. What was appended before the object was ended, and
+ * How much a tenant stores. Buckets say it when they are asked, which is once a day, or more often near a limit.
+ * Between two measures what was appended is added, so it is rather too much. What was appended before the object was ended, and
  * not noted yet, is missing until the next measure. Without a limit nobody is asked, and nothing is stored.
  */
 export class StoredSize {

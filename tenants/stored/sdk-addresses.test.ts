@@ -40,7 +40,7 @@ const SDKS: Record<string, (endpoint: string, path: string) => string | Promise<
   JS: ofJs,
   /** `powersync_core`, `PowerSyncCredentials.endpointUri`: `Uri.parse(endpoint).resolve('sync/stream')`. */
   Dart: (endpoint, path) => new URL(path.slice(1), endpoint).href,
-  /** `com.powersync`, `PowerSyncCredentials.endpointUri`: `"$endpoint/$path"`. Swift of before 2026 is the same code. */
+  /** `com.powersync`, `PowerSyncCredentials.endpointUri`: `"$endpoint/$path"`. Swift of before 2026 has that code. */
   Kotlin: (endpoint, path) => `${endpoint}/${path.slice(1)}`,
   /** `powersync-swift`, its own client: `URLComponents.path += "/sync/stream"`. */
   Swift: (endpoint, path) => {

@@ -1,7 +1,7 @@
 import * as script from './index.js'
 
-// The script with every call of an object counted by the tenant that its name begins with, and with a Directory that can
-// be made to hang while the clock goes on. Tests start it as the `front` of an edge.
+// The script with every call of an object counted by the tenant that its name begins with, and with a Directory that
+// can be made to hang while the clock goes on. Tests start it as the `front` of an edge.
 
 let calls = new Map()
 let release = null
@@ -55,7 +55,7 @@ export const Replicator = counted('Replicator', script.Replicator)
 export const Directory = counted('Directory', script.Directory)
 export const { Census, Writer, Metrics } = script
 
-/** What an isolate knows is kept by its namespace of the Directory: with another one it is an isolate that has just begun. */
+/** What an isolate knows is kept by its namespace of the Directory: with another one it has just begun. */
 const fresh = (env) => ({ ...env, DIRECTORY: { getByName: (...of) => env.DIRECTORY.getByName(...of) } })
 
 export default {
