@@ -68,6 +68,22 @@ test('what tenants report is added up, once, whatever is repeated, lost or comes
   ])
 })
 
+test('a report that could not be stored is none', () => {
+  const world = new World()
+  world.use('a', 10)
+  const { db } = world
+  const spending = new Spending({
+    ...db,
+    run: (sql, ...params) => {
+      if (sql.includes('INSERT OR REPLACE INTO spending ')) throw new Error('the disk is full')
+      db.run(sql, ...params)
+    },
+  })
+  const usage = { day: world.day, rows: 30e6, requests: 0, awakeMs: 0 }
+  expect(() => spending.report('a', usage, BUDGET, world.now)).toThrow('the disk is full')
+  expect(spending.show(BUDGET, world.now, 1).dollars).toBe(10)
+})
+
 test('rows, requests and time that sessions run have their prices', () => {
   const world = new World()
   const usage = { day: world.day, rows: 1_000_000, requests: 1_000_000, awakeMs: 3_600_000 }

@@ -265,6 +265,8 @@ test('a session ends when the budget of the deployment pauses its tenant, and th
   world.allowed = { pausedUntil: midnight }
   world.written = 200_000
   world.usage.check()
+  // Long before it would be over.
+  await vi.waitFor(() => expect(world.current.session).toBe(null), { timeout: 10_000 })
   await running
   expect(world.usage.paused).toMatchObject({ why: 'deployment', until: midnight })
   expect(world.heard.at(-1)).toMatchObject({ rows: 200_000 })

@@ -61,8 +61,8 @@ export class StoredSize {
   }
 
   /**
-   * Asks buckets, if it is time to. Returns whether what is known now is their answers. Never rejects. Some that do not answer count as nothing; when there are more of
-   * them, all are asked again before the next session.
+   * Asks buckets, if it is time to. Returns whether what is known now is their answers. Never rejects. Some that do not
+   * answer count as nothing; when there are more of them, all are asked again before the next session.
    */
   async measure(limit: Threshold): Promise<boolean> {
     const lowest = limit.warn ?? limit.refuse
