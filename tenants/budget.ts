@@ -3,8 +3,8 @@ import { z } from 'zod'
 // What a tenant may use. It is limited so that one tenant neither fills a deployment nor runs up a bill.
 
 /**
- * `streams`: open at a time. `rowsPerDay`: rows written by its objects, as they are billed, in a day of UTC. `storedGb`:
- * GB (1024³ bytes) that its replicator and its buckets store.
+ * `streams`: open at a time. `rowsPerDay`: rows written by its objects, as they are billed, in a day of UTC.
+ * `storedGb`: GB (1024³ bytes) that its replicator and its buckets store.
  */
 export const LIMIT_NAMES = ['streams', 'rowsPerDay', 'storedGb'] as const
 export type LimitName = (typeof LIMIT_NAMES)[number]

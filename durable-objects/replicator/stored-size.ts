@@ -31,8 +31,9 @@ export interface StoredSizePorts {
 
 /**
  * How much a tenant stores. Buckets say it when they are asked, which is once a day, or more often near a limit.
- * Between two measures what was appended is added, so it is rather too much. What was appended before the object was ended, and
- * not noted yet, is missing until the next measure. Without a limit nobody is asked, and nothing is stored.
+ * Between two measures what was appended is added, so it is rather too much. What was appended before the object was
+ * ended, and not noted yet, is missing until the next measure. Until there is a limit nobody is asked, and nothing is
+ * stored.
  */
 export class StoredSize {
   readonly #ports: StoredSizePorts
@@ -70,7 +71,8 @@ export class StoredSize {
     const { state, buckets, size } = this.#ports
     this.note()
     const stored = state.get('storedSize') ?? { bytes: 0, measured: 0, partial: null }
-    let { after, sum, grown } = stored.partial ?? { after: 0, sum: 0, grown: 0 }
+    const { grown, ...begun } = stored.partial ?? { after: 0, sum: 0, grown: 0 }
+    let { after, sum } = begun
     let [asked, failures] = [0, 0]
     const ask = async (name: string): Promise<number> => {
       try {
