@@ -48,6 +48,7 @@ export interface Table<C extends Columns = Columns> {
   readonly columns: C
   readonly indexes: Readonly<Record<string, readonly string[]>>
   readonly old: boolean
+  readonly local: boolean
 }
 
 export interface TypedSchema<T extends Readonly<Record<string, Table>> = Readonly<Record<string, Table>>> {
@@ -107,7 +108,12 @@ export const bigint = (): Column<bigint> => made('bigint')
 export const timestamp = (): Column<string> => made('timestamp')
 
 export function table<C extends Columns>(columns: C, options: TableOptions<C> = {}): Table<C> {
-  return { columns, indexes: options.indexes ?? {}, old: options.old ?? false }
+  return { columns, indexes: options.indexes ?? {}, old: options.old ?? false, local: false }
+}
+
+/** A table of this device: its rows are never uploaded, and a server's rows of that name are not shown in it. */
+export function local<C extends Columns>(columns: C, options: Omit<TableOptions<C>, 'old'> = {}): Table<C> {
+  return { ...table(columns, options), local: true }
 }
 
 /** Names are checked when a database is opened. */
@@ -118,13 +124,14 @@ export function storedSchema({ tables }: TypedSchema): StoreSchema {
   return { tables: Object.fromEntries(Object.entries(tables).map(([name, each]) => [name, storedTable(each)])) }
 }
 
-function storedTable({ columns, indexes, old }: Table): StoreSchema['tables'][string] {
+function storedTable({ columns, indexes, old, local: isLocal }: Table): StoreSchema['tables'][string] {
   return {
     columns: Object.fromEntries(
       Object.entries(columns).map(([name, { kind }]): [string, ColumnType] => [name, STORED[kind]]),
     ),
     indexes: Object.fromEntries(Object.entries(indexes).map(([name, on]): [string, string[]] => [name, [...on]])),
     old,
+    ...(isLocal ? { local: true } : {}),
   }
 }
 

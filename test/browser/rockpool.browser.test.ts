@@ -85,6 +85,17 @@ test('tabs share one database: writes of each are shown by all, also after a rel
   expect(made).toMatchObject({ note: { body: 'typed', done: false }, accepted: { result: 'accepted' } })
 })
 
+test('every tab is told how much space the origin uses, and has', async () => {
+  const [, b] = [await open(), await open()]
+  const { storage } = await until('the browser to say', async () => {
+    const told = await status(b)
+    return told.storage.quota !== undefined && told
+  })
+  expect(storage).toMatchObject({ kind: 'opfs', state: 'ok', persisted: expect.any(Boolean) })
+  expect(storage.used).toBeGreaterThan(1 << 20)
+  expect(storage.quota).toBeGreaterThan(storage.used ?? 0)
+})
+
 test('when the tab that owns the file closes, the next one takes over, with its live queries', async () => {
   const a = await open()
   const b = await open()

@@ -177,6 +177,14 @@ export class Database<S extends TypedSchema> {
     }
   }
 
+  /**
+   * What became of a write that was rejected with `fate_unknown`, whose `call` is that of the error: the id of the
+   * transaction, or null when nothing was stored.
+   */
+  async fate(call: string): Promise<string | null> {
+    return (await this.#open()).fate(call)
+  }
+
   /** What became of a write, also of an earlier session. */
   async transaction(id: string): Promise<WrittenPromises> {
     return (await this.#open()).transaction(id)

@@ -4,10 +4,13 @@ import type { SyncProblem } from '../types.ts'
 export class ProblemError extends Error {
   override readonly name = 'ProblemError'
   readonly code: string
+  /** Of `fate_unknown`: by what `fate` finds the write. */
+  readonly call?: string
 
-  constructor(code: string, message: string, options?: ErrorOptions) {
+  constructor(code: string, message: string, { call, ...options }: ErrorOptions & { call?: string } = {}) {
     super(message, options)
     this.code = code
+    if (call !== undefined) this.call = call
   }
 }
 

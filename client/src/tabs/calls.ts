@@ -223,5 +223,6 @@ const fateless = (request: Request, reason?: Error): Error =>
 const unknown = (request: Request): ProblemError =>
   new ProblemError(
     'fate_unknown',
-    `nobody says whether the write was stored${'write' in request ? `: ask with fate('${request.write}')` : ''}`,
+    'nobody says whether the write was stored: ask later with `fate` and the `call` of this error',
+    'write' in request ? { call: request.write } : {},
   )

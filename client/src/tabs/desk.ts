@@ -53,7 +53,7 @@ export interface DeskOptions {
   isFatal(error: unknown): boolean
 }
 
-const EVENTS: readonly AppEvent[] = ['failed', 'mismatch', 'clientReset', 'recovered']
+const EVENTS: readonly AppEvent[] = ['failed', 'mismatch', 'clientReset', 'recovered', 'unsentAtRisk']
 
 export class Desk {
   readonly #with: DeskOptions
@@ -168,7 +168,7 @@ export class Desk {
       case 'rollback':
         return this.#rollback(this.#write(name, request.tx))
       case 'fate':
-        return db.fate(request.write)
+        return db.stored(request.write)
       case 'watch':
         return db.transaction(request.id).then((promises) => promises[request.until])
       case 'stream':

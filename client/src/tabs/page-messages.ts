@@ -21,6 +21,8 @@ export interface Start {
   user?: string
   parameters?: Record<string, unknown>
   uploads: boolean
+  /** The browser deletes what a site has stored when nobody visits it for some days. */
+  isEvicted: boolean
   connect: boolean
   wasm?: string
 }

@@ -147,7 +147,6 @@ export class RemoteDatabase implements DatabasePort {
     return this.#written(id, value)
   }
 
-  /** The id of what was stored under this name of a write, or null. */
   async fate(write: string): Promise<string | null> {
     return (await this.#call<{ id: string } | null>({ do: 'fate', write }))?.id ?? null
   }

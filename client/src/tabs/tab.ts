@@ -23,7 +23,7 @@ const LEAVE_MS = 500
 /** Before a worker that ended is replaced; it grows to half a minute. */
 const AGAIN_MS = 1_000
 
-export interface TabOptions extends Omit<Start, 'tab' | 'worker' | 'opened' | 'uploads'> {
+export interface TabOptions extends Omit<Start, 'tab' | 'worker' | 'opened' | 'uploads' | 'isEvicted'> {
   token: () => Promise<string> | string
   subject?: (claims: Record<string, unknown>) => string
   upload?: string
@@ -153,7 +153,15 @@ export class Tab {
       else this.#again(worker)
     })
     this.#toWorker({
-      start: { ...start, tab: this.#id, worker: id, opened: wasOpened(start.file), uploads: upload !== undefined },
+      start: {
+        ...start,
+        tab: this.#id,
+        worker: id,
+        opened: wasOpened(start.file),
+        uploads: upload !== undefined,
+        // Every engine of Apple's does both.
+        isEvicted: suspendsHidden(navigator.vendor),
+      },
     })
   }
 

@@ -237,7 +237,11 @@ test('a call that nobody answers ends: a read, a write that nobody got, and one 
   tabs.own()
   await drained(tabs)
   // An owner that hears, and never answers.
-  const sent = remote.batch([{ sql: INSERT, params: ['b', 'x'] }]).catch(codeOf)
+  let call: string | undefined
+  const sent = remote.batch([{ sql: INSERT, params: ['b', 'x'] }]).catch((error: ProblemError) => {
+    call = error.call
+    return error.code
+  })
   let outcome: unknown = 'open'
   void sent.then((code) => (outcome = code))
   tabs.now += DEADLINE_MS
@@ -248,6 +252,36 @@ test('a call that nobody answers ends: a read, a write that nobody got, and one 
   tabs.now += CANCEL_MS
   remote.tick()
   expect(await sent).toBe('fate_unknown')
+  // It says later what nobody said then: the owner had got the write after all, and then that it is taken back.
+  const fate = remote.fate(call ?? '')
+  const never = remote.fate('another')
+  await drained(tabs)
+  const { rows } = await answered(tabs, remote.query('SELECT id FROM notes'))
+  expect(await fate).toEqual(rows.length === 1 ? expect.stringMatching(/^[0-9a-f-]{36}$/) : null)
+  expect(await never).toBeNull()
+})
+
+test('the fate of a write that an owner has stored and not answered is told by the next one', async () => {
+  const tabs = await begun(1)
+  const { remote } = tabs.tabs[0] ?? expect.unreachable()
+  let call: string | undefined
+  const writing = remote.batch([{ sql: INSERT, params: ['a', 'x'] }]).catch((error: ProblemError) => {
+    call = error.call
+    return error.code
+  })
+  // The owner stores it, and its answer is on its way for ever.
+  const inbox = tabs.tabs[0]?.inbox ?? []
+  while ((tabs.owner?.inbox.length ?? 0) > 0) await tabs.step()
+  inbox.length = 0
+  tabs.now += DEADLINE_MS
+  remote.tick()
+  tabs.owner?.inbox.splice(0)
+  tabs.now += CANCEL_MS
+  remote.tick()
+  expect(await writing).toBe('fate_unknown')
+  const fate = remote.fate(call ?? '')
+  await drained(tabs)
+  expect(await fate).toMatch(/^[0-9a-f-]{36}$/)
 })
 
 test('an owner that says it is busy is waited for, and a write that it has taken back is not stored', async () => {

@@ -2,6 +2,7 @@ import type { Sqlite3Static } from '@sqlite.org/sqlite-wasm'
 import { checkpointOf, limited } from '../api/options.ts'
 import { loadSqlite } from '../browser/load-sqlite.ts'
 import { LocalDatabase, type DatabaseOptions } from '../core/database/database.ts'
+import type { StorageFacts } from '../core/database/status.ts'
 import { isMoveOver, isOldFile, moveIn } from '../core/move/move.ts'
 import { restore, type Recovered } from '../core/outbox/salvage.ts'
 import { ProblemError, problemOf } from '../core/problem.ts'
@@ -19,6 +20,7 @@ import type { ToAll, ToOwner, ToTab } from './messages.ts'
 import { allChannel, ownerLock, requestChannel, tabChannel, tabLock, workerLock } from './names.ts'
 import type { Start, ToPage, ToWorker } from './page-messages.ts'
 import { forgetRescue, openRescued, type Rescue } from './rescue.ts'
+import { SpaceWatch } from './space.ts'
 
 // The worker of a tab. It waits for the lock of the database, and then has the file open and serves all tabs. The file
 // is long because it wires the core to what a browser has.
@@ -40,7 +42,7 @@ const questions = new Map<number, { done(answer: Answer): void; failed(error: Er
 let lastQuestion = 0
 let receive: (message: ToOwner) => void = () => {}
 let leave: () => void = () => self.close()
-let persisted: (persisted: boolean) => void = () => {}
+let told: (of: StorageFacts) => void = () => {}
 
 function ask(question: { token: true } | { post: { body: string; token: string } }): Promise<Answer> {
   const id = ++lastQuestion
@@ -51,7 +53,7 @@ function ask(question: { token: true } | { post: { body: string; token: string }
 addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
   if ('start' in data) run(data.start).catch((error: unknown) => tell({ failed: problemOf(error, 'storage') }))
   else if ('leave' in data) leave()
-  else if ('persisted' in data) persisted(data.persisted)
+  else if ('persisted' in data) told({ persisted: data.persisted })
   else if ('answer' in data) {
     const question = questions.get(data.answer)
     questions.delete(data.answer)
@@ -164,8 +166,12 @@ async function own(
       .catch(() => {})
       .then(() => over.resolve('left'))
   }
-  persisted = (is) => db.persisted(is)
-  void navigator.storage?.persisted?.().then(persisted, () => {})
+  told = (of) => db.told(of)
+  void navigator.storage?.persisted?.().then(
+    (persisted) => told({ persisted }),
+    () => {},
+  )
+  const space = new SpaceWatch(told)
   const free = setInterval(() => busy.free(), FREE_MS)
   tell({ owns: owner, kind: db.status.storage.kind === 'opfs' ? 'opfs' : 'memory' })
   toAll({ announce: owner })
@@ -174,6 +180,7 @@ async function own(
   const ending = await over.promise
   off()
   clearInterval(free)
+  space.end()
   desk.end()
   receive = () => {}
   leave = () => self.close()
@@ -222,6 +229,7 @@ function openCore(
       await forgetRescue(start.file)
     },
     prepare,
+    isEvicted: start.isEvicted && connection !== null,
     url: start.url,
     schema: start.schema,
     ...(start.user === undefined ? {} : { user: start.user }),

@@ -39,8 +39,10 @@ import {
   type ConnectionStatus,
   type DatabaseStatus,
   type QueueCounts,
+  type StorageFacts,
   type StorageStatus,
 } from './status.ts'
+import { UnsentRisk } from './unsent-risk.ts'
 import type { StoredOp } from '../store/ops.ts'
 import { closed, until } from './until.ts'
 
@@ -54,6 +56,8 @@ const FRAME_MS = 16
  * beginning.
  */
 const FLUSH_MS = 250
+/** Whether something unsent is in danger is looked at so often. */
+const RISK_LOOK_MS = 60_000
 const SQLITE_INTERRUPT = 9
 /** Space that a line may need, with its indexes. */
 const RESERVED_BYTES = 1 << 20
@@ -73,6 +77,8 @@ export interface DatabaseOptions {
   prepare?(tables: ReadonlyMap<string, StoredTable>): void
   /** Deletes the closed file. */
   erase?(): Promise<void>
+  /** The browser deletes the file when nobody visits the site for some days. */
+  isEvicted?: boolean
   /** Of the sync service. */
   url: string
   identify(): Promise<Identity>
@@ -107,6 +113,7 @@ export class LocalDatabase implements DatabasePort {
   #streams: () => readonly StreamStatus[] = () => []
   #shown = -1
   #flushing: ReturnType<typeof setTimeout> | null = null
+  #watching: ReturnType<typeof setInterval> | null = null
   #online: AbortController | null = null
   #running: Promise<unknown> = Promise.resolve()
   #closed = false
@@ -146,6 +153,15 @@ export class LocalDatabase implements DatabasePort {
     this.#board.setStorage({ kind: options.kind, state: 'ok' })
     this.#board.setConnection({ state: 'offline' })
     this.#recount()
+    if (options.isEvicted) this.#watchRisk()
+  }
+
+  #watchRisk(): void {
+    const risk = new UnsentRisk()
+    this.#watching = setInterval(() => {
+      const oldestUnsentAt = risk.look(this.status, Date.now())
+      if (oldestUnsentAt !== null) this.#listeners.emit('unsentAtRisk', { oldestUnsentAt })
+    }, RISK_LOOK_MS)
   }
 
   get status(): DatabaseStatus {
@@ -215,8 +231,12 @@ export class LocalDatabase implements DatabasePort {
   }
 
   /** The write that was stored under this name, with what a batch was answered; null: none was. */
-  fate(call: string): Promise<{ id: string; value: number[] } | null> {
+  stored(call: string): Promise<{ id: string; value: number[] } | null> {
     return this.#exclusive(() => fateOfCall(this.#db, call))
+  }
+
+  async fate(call: string): Promise<string | null> {
+    return (await this.stored(call))?.id ?? null
   }
 
   /** The caller has the turn. `answer`: what a repeat of the call is told. */
@@ -309,9 +329,9 @@ export class LocalDatabase implements DatabasePort {
     if (!this.#online) this.#board.setConnection({ state: 'offline' })
   }
 
-  /** The browser says whether it may delete the file. */
-  persisted(persisted: boolean): void {
-    this.#board.setStorage({ ...this.#board.status.storage, persisted })
+  /** What the browser says of its space, and whether it may delete the file. */
+  told(of: StorageFacts): void {
+    this.#board.setStorage({ ...this.#board.status.storage, ...of })
   }
 
   /** The device may have slept, or is online again. */
@@ -370,6 +390,7 @@ export class LocalDatabase implements DatabasePort {
     this.#closed = true
     this.#use.end()
     if (this.#flushing !== null) clearTimeout(this.#flushing)
+    if (this.#watching !== null) clearInterval(this.#watching)
     // Somebody may have connected meanwhile.
     this.#online?.abort()
     this.#board.setConnection({ state: 'closed' })

@@ -25,6 +25,11 @@ export interface DatabaseEvents {
    * among the failed ones.
    */
   recovered: { unsent: number; damaged: number }
+  /**
+   * A write has been waiting for a day, in a browser that deletes what a site has stored when it is not visited for some
+   * days. Said once for each oldest write. `oldestUnsentAt`: milliseconds since 1970.
+   */
+  unsentAtRisk: { oldestUnsentAt: number }
 }
 
 export interface QueryResult {
@@ -72,6 +77,8 @@ export interface DatabasePort {
   write<T>(change: (tx: LocalTransaction) => T | Promise<T>, options?: WriteOptions): Promise<Written<T>>
   /** One transaction of these statements. Answers how many rows each changed. */
   batch(statements: readonly BoundStatement[], options?: WriteOptions): Promise<Written<number[]>>
+  /** The id of the write that was stored under this name; null: none was. */
+  fate(call: string): Promise<string | null>
   transaction(id: string): Promise<WrittenPromises>
   failed(): Promise<FailedTransaction[]>
   retry(id: string): Promise<Map<string, string>>

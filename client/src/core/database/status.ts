@@ -7,14 +7,24 @@ import type { UploadState } from '../outbox/sender.ts'
 /** Until the file is open nothing else is said. */
 export type ConnectionStatus = { state: 'opening'; reason?: string } | SyncState
 
-/** `persisted`: the browser has promised not to delete it when space is short; undefined: nobody has asked. */
-export type StorageStatus = { kind: 'opfs' | 'memory' | 'file'; persisted?: boolean } & (
-  | { state: 'opening' }
-  | { state: 'ok' }
-  | { state: 'full' }
-  | { state: 'blocked'; reason: string }
-  | { state: 'corrupt'; reason: string }
-)
+/**
+ * What the browser says; undefined: it has not. `persisted`: it has promised not to delete the file when space is short.
+ * `used`, `quota`: bytes of the whole origin, which the browser does not tell exactly.
+ */
+export interface StorageFacts {
+  persisted?: boolean
+  used?: number
+  quota?: number
+}
+
+export type StorageStatus = { kind: 'opfs' | 'memory' | 'file' } & StorageFacts &
+  (
+    | { state: 'opening' }
+    | { state: 'ok' }
+    | { state: 'full' }
+    | { state: 'blocked'; reason: string }
+    | { state: 'corrupt'; reason: string }
+  )
 
 export interface QueueCounts {
   /** Transactions that are not decided. */
@@ -40,6 +50,7 @@ export type DatabaseStatus = ConnectionStatus & {
   comparing: number | null
 }
 
+const FACTS: readonly string[] = ['persisted', 'used', 'quota'] satisfies (keyof StorageFacts)[]
 const NO_COUNTS: QueueCounts = { pending: 0, unconfirmed: 0, failed: 0, oldestUnsentAt: null }
 
 /** Whoever listens is told of the newest status, and not more often than `soon` runs what it is given. */
@@ -74,8 +85,8 @@ export class StatusBoard {
   }
 
   setStorage(state: StorageStatus): void {
-    const { persisted } = this.#storage
-    this.#storage = { ...(persisted === undefined ? {} : { persisted }), ...state }
+    const facts = Object.entries(this.#storage).filter(([name]) => FACTS.includes(name))
+    this.#storage = { ...Object.fromEntries(facts), ...state }
     this.#changed()
   }
 

@@ -156,8 +156,9 @@ export function opsOf(db: Sqlite, json: string): StoredOp[] {
 }
 
 function check(db: Sqlite, tables: Tables, { op, table, data }: StoredOp): void {
-  const visible = tables.get(table)?.visible ?? []
-  if (visible.length === 0) throw new ProblemError('ops', `there is no table ${table}`)
+  const found = tables.get(table)
+  const visible = found?.visible ?? []
+  if (visible.length === 0 || found?.local) throw new ProblemError('ops', `there is no table ${table}`)
   if (op === 'delete') return
   const keys = db.prepare('SELECT key FROM json_each(?)').all([data]).flat()
   const unknown = keys.filter((key) => !visible.includes(text(key)))

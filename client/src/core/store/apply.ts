@@ -89,7 +89,8 @@ export class Applier {
       const table = this.#tables.get(name)
       const type = typeOf(this.#db, name)
       const changed = (): void => void this.changed.add(name)
-      target = table ? new RealTable(this.#db, type, { name, table, changed }) : new Target(this.#db, type)
+      target =
+        table && !table.local ? new RealTable(this.#db, type, { name, table, changed }) : new Target(this.#db, type)
       this.#targets.set(name, target)
     }
     return target

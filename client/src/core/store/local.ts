@@ -22,7 +22,7 @@ export function beginWrite(db: Sqlite, id: string, now: number): number {
 }
 
 /**
- * Answers the names of the tables that changed; of a transaction that changed nothing only its fate is kept, under the
+ * Answers the names of the tables that changed; of a transaction of which nothing is uploaded only its fate is kept, under the
  * name `call`, with `value` as the answer of a repeat. Throws ProblemError `too_large`, and the caller rolls back, when it could never be uploaded.
  */
 export function endWrite(
@@ -35,12 +35,14 @@ export function endWrite(
   const names = db
     .prepare('SELECT DISTINCT t.name FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ?')
     .all([seq])
+  db.prepare("DELETE FROM rp_outbox WHERE tx = ? AND op = 'local'").run([seq])
+  const isUploaded = db.prepare('SELECT 1 FROM rp_outbox WHERE tx = ? LIMIT 1').all([seq]).length > 0
   joinOps(db, seq)
   checkSize(db, seq)
   seal(db, seq)
   const [id, now] = db.prepare('SELECT id, made_at FROM rp_tx WHERE seq = ?').all([seq])[0] ?? []
-  beginFate(db, { id: text(id), call, value, now: integer(now) }, names.length === 0)
-  if (names.length === 0) db.prepare('DELETE FROM rp_tx WHERE seq = ?').run([seq])
+  beginFate(db, { id: text(id), call, value, now: integer(now) }, !isUploaded)
+  if (!isUploaded) db.prepare('DELETE FROM rp_tx WHERE seq = ?').run([seq])
   return new Set(names.map(([name]) => text(name)))
 }
 

@@ -1,5 +1,6 @@
 import { identifier, type Sqlite } from '../../sqlite/sqlite.ts'
 import type { ColumnType } from '../../types.ts'
+import { ProblemError } from '../problem.ts'
 import { checkSchema } from '../schema.ts'
 import { Applier } from './apply.ts'
 import { deriveRows } from './derive.ts'
@@ -19,7 +20,7 @@ import {
 } from './tables.ts'
 
 /** What of a table is in the file. */
-type Kept = Pick<StoredTable, 'columns' | 'indexes'>
+type Kept = Pick<StoredTable, 'columns' | 'indexes' | 'local'>
 
 /**
  * Makes the file fit the schema, without losing rows or unsent writes, and answers all tables that it has. Schemas are
@@ -30,15 +31,14 @@ type Kept = Pick<StoredTable, 'columns' | 'indexes'>
 export function applySchema(db: Sqlite, schema: StoreSchema): Map<string, StoredTable> {
   checkSchema(schema)
   return db.transaction(() => {
-    const kept = new Map<string, Kept>(
-      Object.entries(JSON.parse(String(get(db, 'tables') ?? '{}')) as Record<string, Kept>),
-    )
+    const kept = keptTables(db)
     const tables = new Map<string, StoredTable>()
     const added: string[] = []
     const names = new Set([...kept.keys(), ...Object.keys(schema.tables)])
     for (const name of names) {
       const before = kept.get(name)
       const wanted = Object.hasOwn(schema.tables, name) ? schema.tables[name] : undefined
+      if (before && wanted && before.local !== (wanted.local ?? false)) throw otherKind(name, before)
       const table = joined(before, wanted)
       tables.set(name, table)
       const type = typeOf(db, name)
@@ -61,14 +61,29 @@ export function applySchema(db: Sqlite, schema: StoreSchema): Map<string, Stored
         Object.fromEntries([...tables].map(([name, { columns, indexes }]) => [name, { columns, indexes }])),
       ),
     )
+    // Apart from the others: a build that does not know it leaves it alone.
+    put(db, 'local_tables', JSON.stringify([...tables].flatMap(([name, { local }]) => (local ? [name] : []))))
     return tables
   })
 }
 
+function keptTables(db: Sqlite): Map<string, Kept> {
+  const tables = JSON.parse(String(get(db, 'tables') ?? '{}')) as Record<string, Omit<Kept, 'local'>>
+  const local = JSON.parse(String(get(db, 'local_tables') ?? '[]')) as string[]
+  return new Map(Object.entries(tables).map(([name, each]) => [name, { ...each, local: local.includes(name) }]))
+}
+
+const otherKind = (name: string, { local }: Kept): ProblemError =>
+  new ProblemError(
+    'table_kind',
+    `${name} was ${local ? 'a table of this device alone' : 'a table that is kept in step'}: give the new one another name`,
+  )
+
 function joined(before: Kept | undefined, wanted: StoreSchema['tables'][string] | undefined): StoredTable {
-  if (wanted === undefined) return { columns: before?.columns ?? {}, visible: [], old: false, indexes: {} }
-  const { columns, indexes = {}, old = false } = wanted
-  return { columns: { ...before?.columns, ...columns }, visible: Object.keys(columns), old, indexes }
+  if (wanted === undefined)
+    return { columns: before?.columns ?? {}, visible: [], old: false, local: before?.local ?? false, indexes: {} }
+  const { columns, indexes = {}, old = false, local = false } = wanted
+  return { columns: { ...before?.columns, ...columns }, visible: Object.keys(columns), old, local, indexes }
 }
 
 function change(db: Sqlite, name: string, type: number, before: Kept, table: StoredTable): void {

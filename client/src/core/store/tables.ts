@@ -1,9 +1,12 @@
 import { identifier, literal } from '../../sqlite/sqlite.ts'
 import type { ColumnType, TableSchema } from '../../types.ts'
 
-/** As the application declares its tables. `old`: uploads of this table carry the values that were there before. */
+/**
+ * As the application declares its tables. `old`: uploads of this table carry the values that were there before. `local`:
+ * nothing of it is uploaded, and nothing comes from the server.
+ */
 export interface StoreSchema {
-  tables: Record<string, TableSchema & { old?: boolean }>
+  tables: Record<string, TableSchema & { old?: boolean; local?: boolean }>
 }
 
 /** A table of the app as it is in the file. It may have columns, or be one, that the schema of today lacks. */
@@ -13,6 +16,8 @@ export interface StoredTable {
   visible: readonly string[]
   /** Uploads carry what was there before. */
   old: boolean
+  /** It is of this device alone. */
+  local: boolean
   indexes: Record<string, readonly string[]>
 }
 
@@ -107,6 +112,18 @@ export function triggerScript(name: string, type: number, table: StoredTable): s
       trigger('cover_insert', 'BEFORE INSERT', capturing, refused),
       trigger('cover_update', 'BEFORE UPDATE', capturing, refused),
       trigger('cover_delete', 'BEFORE DELETE', capturing, refused),
+    ].join('\n')
+  }
+
+  if (table.local) {
+    // So that whoever follows the table hears of it; the end of the transaction takes it out again.
+    const touched = `INSERT INTO rp_outbox (tx, op, type, row_id) SELECT tx, 'local', ${type}, '' FROM rp_capture c
+      WHERE NOT EXISTS (SELECT 1 FROM rp_outbox o WHERE o.tx = c.tx AND o.op = 'local' AND o.type = ${type});`
+    const isText = `SELECT RAISE(ABORT, 'rp: the id of a row is text') WHERE typeof(NEW.id) <> 'text';`
+    return [
+      trigger('put', 'AFTER INSERT', capturing, `${isText} ${touched}`),
+      trigger('patch', 'AFTER UPDATE', capturing, `${isText} ${touched}`),
+      trigger('delete', 'AFTER DELETE', capturing, touched),
     ].join('\n')
   }
 
