@@ -12,9 +12,10 @@ import { latency } from './latency.ts'
 import { memory } from './memory.ts'
 import { reconnect } from './reconnect.ts'
 import { streamed } from './streamed.ts'
+import { web } from './web.ts'
 import { writeCheckpoint } from './write-checkpoint.ts'
 
 export const SCENARIOS: readonly Scenario[] = [
   ...[copy, firstSync, latency, streamed, largeTransaction, fanOut, writeCheckpoint, reconnect],
-  ...[idle, memory, deploy, compaction, client, cost],
+  ...[idle, memory, deploy, compaction, client, cost, web],
 ]

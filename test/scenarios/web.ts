@@ -88,6 +88,13 @@ async function pageFiles(): Promise<Map<string, Uint8Array | string>> {
     ['/', '<!doctype html><title>Scenarios</title><script type="module" src="/app.js"></script>'],
   ])
   for (const file of outputFiles) files.set('/app.js', file.contents)
+  for (const [path, content] of await powersyncWorkers()) files.set(path, content)
+  return files
+}
+
+/** The workers of `@powersync/web`, with what they load, by their paths. */
+export async function powersyncWorkers(): Promise<Map<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>()
   for (const folder of ['', 'assets']) {
     for (const entry of await readdir(root(join(WORKER, folder)), { withFileTypes: true })) {
       if (!entry.isFile() || entry.name.endsWith('.map')) continue
