@@ -13,7 +13,7 @@ const schema = defineSchema({ todos, drafts: local({ body: text() }, { indexes: 
 
 let service: TestService
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
-let closing: Rockpool<TypedSchema>[] = []
+const closing: Rockpool<TypedSchema>[] = []
 
 beforeEach(async () => {
   service = await TestService.start()

@@ -26,7 +26,7 @@ export interface DatabaseEvents {
    */
   recovered: { unsent: number; damaged: number }
   /**
-   * A write has been waiting for a day, in a browser that deletes what a site has stored when it is not visited for some
+   * A write has been waiting for a day, in a browser that deletes what a site has stored when nobody visits it for some
    * days. Said once for each oldest write. `oldestUnsentAt`: milliseconds since 1970.
    */
   unsentAtRisk: { oldestUnsentAt: number }

@@ -8,7 +8,7 @@ import type { UploadState } from '../outbox/sender.ts'
 export type ConnectionStatus = { state: 'opening'; reason?: string } | SyncState
 
 /**
- * What the browser says; undefined: it has not. `persisted`: it has promised not to delete the file when space is short.
+ * What the browser says; undefined: it has not. `persisted`: it has promised to keep the file when space is short.
  * `used`, `quota`: bytes of the whole origin, which the browser does not tell exactly.
  */
 export interface StorageFacts {

@@ -22,8 +22,9 @@ export function beginWrite(db: Sqlite, id: string, now: number): number {
 }
 
 /**
- * Answers the names of the tables that changed; of a transaction of which nothing is uploaded only its fate is kept, under the
- * name `call`, with `value` as the answer of a repeat. Throws ProblemError `too_large`, and the caller rolls back, when it could never be uploaded.
+ * Answers the names of the tables that changed. Of a transaction of which nothing is uploaded only its fate is kept,
+ * under the name `call`, with `value` as the answer of a repeat. Throws ProblemError `too_large`, and the caller rolls
+ * back, when it could never be uploaded.
  */
 export function endWrite(
   db: Sqlite,

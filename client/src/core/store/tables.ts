@@ -2,8 +2,8 @@ import { identifier, literal } from '../../sqlite/sqlite.ts'
 import type { ColumnType, TableSchema } from '../../types.ts'
 
 /**
- * As the application declares its tables. `old`: uploads of this table carry the values that were there before. `local`:
- * nothing of it is uploaded, and nothing comes from the server.
+ * As the application declares its tables. `old`: uploads of this table carry the values that were there before.
+ * `local`: nothing of it is uploaded, and nothing comes from the server.
  */
 export interface StoreSchema {
   tables: Record<string, TableSchema & { old?: boolean; local?: boolean }>
