@@ -18,7 +18,8 @@ const commands: Command[] = []
 let port = 0
 let dev: Command
 
-const { DATABASE_URL: _, JWT_SECRET: __, JWT_AUDIENCE: ___, ...environment } = process.env
+const { DATABASE_URL: _, JWT_SECRET: __, JWT_AUDIENCE: ___, ...inherited } = process.env
+const environment = { ...inherited, BUDGET_DOLLARS_DAY: '1000' }
 
 function rockpool(...args: string[]): Command {
   const run = startCommand(process.execPath, ['cli/rockpool.mjs', ...args], environment)
@@ -94,6 +95,10 @@ test('tenants beside rockpool dev: made, shown, followed at their addresses, kep
   expect(await titlesAt('')).toEqual(['of dev'])
   expect(await done(tenants('list'))).toMatch(/^acme +active +v1\n1 tenant\n$/)
   expect(await done(tenants('show', 'acme'))).toMatch(/SLOT +rockpool_acme_/)
+  // What it costs counts, and so does the tenant of the developer.
+  const spent =
+    /^\d{4}-\d\d-\d\d \(UTC\): \$0\.\d{4} of \$1000\.00, 0 %\n(.*\n)* {2}acme +\$0\.\d{4}, lately \$0\.\d{4}\n/
+  await until('what was spent', async () => spent.test(await done(tenants('spending'))))
   const report = await run('status', url(), '--tenant', 'acme', '--json')
   expect([report.code, JSON.parse(report.output)]).toMatchObject([0, { source: { database: 'tenant_acme' } }])
 
