@@ -18,6 +18,12 @@ import {
 
 const RING = keyRing(`one:${Buffer.alloc(32, 1).toString('base64url')}`)
 const OTHER = keyRing(`two:${Buffer.alloc(32, 2).toString('base64url')}`)
+const BOTH = keyRing(
+  `two:${Buffer.alloc(32, 2).toString('base64url')},one:${Buffer.alloc(32, 1).toString('base64url')}`,
+)
+const BACK = keyRing(
+  `one:${Buffer.alloc(32, 1).toString('base64url')},two:${Buffer.alloc(32, 2).toString('base64url')}`,
+)
 const identities: TokenIdentity[] = []
 
 beforeEach(() => void vi.spyOn(console, 'warn').mockImplementation(() => {}))
@@ -137,12 +143,36 @@ test('a copy under a key that is gone is asked for again, once in ten seconds: i
   const asked = calls.record
   for (let n = 0; n < 100; n++) await expect(url()).rejects.toMatchObject({ code: 'ROCKPOOL_TENANT_KEY' })
   expect(calls.record).toBe(asked)
-  const both = keyRing(
-    `two:${Buffer.alloc(32, 2).toString('base64url')},one:${Buffer.alloc(32, 1).toString('base64url')}`,
-  )
-  expect(rekey(store, both, '').rekeyed).toBe(1)
+  expect(rekey(store, BOTH, '').rekeyed).toBe(1)
   state.now += RETRY_MS
   expect(await url()).toMatch(/acme\.example/)
+})
+
+test('a record that is encrypted again just after it was read is read again at once', async () => {
+  const { store, state, tenants, change } = isolate()
+  change('acme')
+  const url = () => tenants.secret('acme', 'source.url')
+  expect(await url()).toMatch(/acme\.example/)
+  expect(rekey(store, BOTH, '').rekeyed).toBe(1)
+  state.ring = OTHER
+  expect(await url()).toMatch(/acme\.example/)
+  expect(await tenants.secret('acme', 'token.keys')).toBeDefined()
+  // And once more: only what did not help is not repeated for a while.
+  state.ring = BOTH
+  expect(rekey(store, BACK, '').rekeyed).toBe(1)
+  state.ring = RING
+  expect(await url()).toMatch(/acme\.example/)
+})
+
+test('a tenant whose key is not known here is served from its copy while the Directory does not answer', async () => {
+  const { state, tenants, change } = isolate()
+  change('acme')
+  await tenants.find('acme')
+  state.ring = OTHER
+  state.down = true
+  state.now += FRESH_MS
+  await expect(tenants.secret('acme', 'source.url')).rejects.toMatchObject({ code: 'ROCKPOOL_TENANT_KEY' })
+  expect((await tenants.find('acme')).name).toBe('acme')
 })
 
 test('an answer that was under way while a tenant was changed here does not hide the change', async () => {

@@ -46,6 +46,8 @@ interface Copy {
   checked: number
   /** When it was last asked without an answer so far. */
   asked: number
+  /** When it was read again because its key is not known here, which did not help. */
+  unopened: number
 }
 
 /** What an isolate knows of all tenants. */
@@ -191,10 +193,13 @@ export class StoredTenants implements TenantDirectory {
       return read[field](copy)
     } catch (error) {
       const isKey = error instanceof RockpoolError && error.code === 'ROCKPOOL_TENANT_KEY'
-      if (!isKey || this.#deployment.now() - copy.checked < RETRY_MS) throw error
-      // It may have been encrypted again since, which makes no new version.
-      this.#known.records.delete(name)
-      return read[field](await this.#record(name))
+      if (!isKey || this.#deployment.now() - copy.unopened < RETRY_MS) throw error
+      // It may have been encrypted again since, also a moment ago: that makes no new version.
+      const again = await this.#record(name, 'again')
+      again.unopened = this.#deployment.now()
+      const opened = read[field](again)
+      again.unopened = -Infinity
+      return opened
     }
   }
 
@@ -270,15 +275,20 @@ export class StoredTenants implements TenantDirectory {
     }
   }
 
-  async #record(name: string): Promise<Copy> {
+  /** `again`: it is read again, whatever its version. While the Directory does not answer the copy stays. */
+  async #record(name: string, again?: 'again'): Promise<Copy> {
     const { records, names } = this.#known
     const now = this.#deployment.now()
     const copy = records.get(name)
-    if (copy !== undefined && this.#isNewest(copy, names, now)) return used(records, name, copy)
+    if (copy !== undefined && !again && this.#isNewest(copy, names, now)) return used(records, name, copy)
     if (copy !== undefined) copy.asked = now
     let answer
     try {
-      answer = await this.#calls.record({ v: MESSAGE_VERSION, name, ...(copy && { version: copy.record.version }) })
+      answer = await this.#calls.record({
+        v: MESSAGE_VERSION,
+        name,
+        ...(copy && !again && { version: copy.record.version }),
+      })
     } catch (error) {
       if (copy === undefined || now - copy.checked > KEEP_MS) throw unanswered(error)
       console.warn(`the Directory does not answer: the tenant ${name} is used as it was`, error)
@@ -301,6 +311,7 @@ export class StoredTenants implements TenantDirectory {
       tenant: this.#tenantOf(record),
       checked: now,
       asked: -Infinity,
+      unopened: -Infinity,
     })
   }
 

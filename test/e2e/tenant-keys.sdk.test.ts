@@ -28,6 +28,13 @@ async function deploy(workers: string, objects: string, ...end: (readonly [strin
   })
 }
 
+/** A new request, whose token is verified by a secret of the tenant. */
+async function isAnswered(phase: string): Promise<void> {
+  const headers = { authorization: `Token ${await token(secret, 'ann')}` }
+  const response = await fetch(`${edge.urlOf('acme')}/status`, { headers })
+  expect([phase, response.status, response.ok ? '' : await response.text()]).toEqual([phase, 200, ''])
+}
+
 /** A row reaches every client, and each of them still has its first stream. */
 async function goesOn(phase: string): Promise<void> {
   const id = ++last
@@ -41,6 +48,7 @@ async function goesOn(phase: string): Promise<void> {
     )
     expect([phase, client.streams, client.problems]).toEqual([phase, 1, []])
   }
+  await isAnswered(phase)
 }
 const rekey = async () => (await edge.admin('POST', 'rekey', { after: '' })).data
 beforeAll(async () => {
@@ -78,7 +86,9 @@ test('new,old → rekey → new: rows arrive in each phase, and no stream ends',
   expect(await rekey()).toEqual({ rekeyed: 1, next: null })
   expect(await rekey()).toEqual({ rekeyed: 0, next: null })
   await goesOn('encrypted again')
+  await isAnswered('just before the old key goes')
   await deploy(two, two, REPLICATOR)
+  await isAnswered('just after it has gone')
   await goesOn('the new key alone')
 })
 
