@@ -2,6 +2,7 @@ import { parseSourceUrl } from '../sources/postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import type { SettingBindings } from '../tenants/bindings.ts'
 import { tenantOfBindings } from '../tenants/from-bindings.ts'
+import { accessSettings } from '../workers/auth/access.ts'
 import { authSettings, operatorSettings } from '../workers/auth/settings.ts'
 import { checkAuthorities } from './check-ca.ts'
 import type { SettingFinding } from './setting-finding.ts'
@@ -57,6 +58,7 @@ function refusedByTheScript(settings: Settings): SettingFinding[] {
     () => tenant.streams,
     () => authSettings(bindings),
     () => operatorSettings(bindings),
+    () => accessSettings(bindings),
   ].flatMap((read) => {
     try {
       read()

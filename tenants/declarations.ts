@@ -207,6 +207,23 @@ export const TOKENS = {
   SUPABASE_JWT_SECRET: secret(optional(text, 'the legacy JWT secret of a Supabase project; a secret')),
 }
 
+/** Operators who sign in by Cloudflare Access. `accessSettings` in workers/auth/access.ts validates these. */
+export const ACCESS = {
+  ACCESS_TEAM: ofScript(
+    optional(
+      text,
+      'the team of Cloudflare Access by which operators sign in: `acme`, or the address of another domain',
+    ),
+  ),
+  ACCESS_AUD: ofScript(optional(list, 'the AUD tag of the application in Access that protects `/admin`, or several')),
+  ACCESS_ROLES: ofScript(
+    optional(
+      anything('JSON'),
+      'what operators of Access may do, by e-mail address, `group:NAME` or `service:CLIENT_ID`',
+    ),
+  ),
+}
+
 /** Of deployments with several tenants: see docs/tenants.md. */
 export const TENANTS = {
   TENANT_KEYS: secret(
@@ -258,6 +275,7 @@ export const SETTINGS = {
   ...STREAMS,
   ...COMPACTION,
   ...TOKENS,
+  ...ACCESS,
   ...TENANTS,
 }
 

@@ -3,7 +3,7 @@ import { BoundedMap } from '../durable-objects/shared/bounded-map.ts'
 import { answered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
 import type { Tenant } from '../tenants/tenant.ts'
-import { operatorRulesOf } from './auth/tenant-rules.ts'
+import { isByClaim } from './auth/asker.ts'
 import type { Caller } from './auth/token.ts'
 
 // Rate limits, counted by Cloudflare's rate limiting binding ([[ratelimits]] in wrangler.toml), separately in each
@@ -33,7 +33,7 @@ export async function countWrite(env: Environment, tenant: Tenant, caller: Calle
 }
 
 const exempt = async (env: Environment, tenant: Tenant, { claims }: Caller): Promise<boolean> =>
-  claims.operator === true && (await operatorRulesOf(env, tenant)) === null
+  claims.operator === true && (await isByClaim(env, tenant))
 
 /** Addresses that have failed too often, with the time until which that is remembered. */
 const over = new BoundedMap<string, number>(MAX_ADDRESSES)

@@ -3,10 +3,11 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import { hasStoredTenants } from '../../tenants/of-environment.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { tokenSettings } from '../../tenants/tokens.ts'
+import { accessOperator, ASSERTION_HEADER, hasAccess } from './access.ts'
 import { operatorRules, tokenRules, type TokenRules } from './keys.ts'
 import { both, everything, PERMISSIONS_FORM, permissionsOf, type Operator } from './permissions.ts'
 import { operatorRulesOf, rulesOf } from './tenant-rules.ts'
-import { saysOperator, verifyToken, verifyWithKey, type Caller, type VerifyOptions } from './token.ts'
+import { saysOperator, tokenOfHeader, verifyToken, verifyWithKey, type Caller, type VerifyOptions } from './token.ts'
 
 /** Somebody with a token. `operator` is null for a user. */
 export interface Asker {
@@ -33,7 +34,7 @@ export async function askerOf(env: Environment, tenant: Tenant, token: string, o
   const operators = await operatorRulesOf(env, tenant)
   if (operators && saysOperator(token)) return byKey(token, operators, options)
   const caller = await verifyToken(token, await rulesOf(env, tenant), options)
-  const isOperator = operators === null && claimCounts(env) && caller.claims.operator === true
+  const isOperator = operators === null && claimOpens(env) && caller.claims.operator === true
   return { caller, operator: isOperator ? byClaim(caller) : null }
 }
 
@@ -56,18 +57,30 @@ async function byKey(
 
 const byClaim = ({ user }: Caller): Operator => ({ by: user, key: 'claim', may: everything })
 
-/** Verifies the token of an operator. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
+/**
+ * Returns the operator whom Access has let in. Null: the request has a token of its own, which then counts alone, or
+ * nothing of Access.
+ */
+async function byAccess(env: Environment, headers: Headers, options: VerifyOptions): Promise<Operator | null> {
+  const assertion = headers.get(ASSERTION_HEADER)
+  return assertion === null || headers.has('authorization') ? null : accessOperator(env, assertion, options)
+}
+
+/** Verifies who an operator is, by a token or by Access. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
 export async function operatorOf(
   env: Environment,
   tenant: Tenant,
-  token: string,
+  headers: Headers,
   options: VerifyOptions,
 ): Promise<Operator> {
+  const accessed = await byAccess(env, headers, options)
+  if (accessed !== null) return accessed
+  const token = tokenOfHeader(headers.get('authorization'))
   const operators = await operatorRulesOf(env, tenant)
   if (operators) return (await byKey(token, operators, options)).operator
   const caller =
     (await localOperator(env, token, options)) ?? (await verifyToken(token, await rulesOf(env, tenant), options))
-  if (!claimCounts(env))
+  if (!claimOpens(env))
     throw new RockpoolError('ROCKPOOL_OPERATOR', 'operators have no keys here: set OPERATOR_KEYS and OPERATOR_AUDIENCE')
   if (caller.claims.operator !== true)
     throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
@@ -76,10 +89,15 @@ export async function operatorOf(
 }
 
 /**
- * Returns whether a claim of a user's token opens `/admin`. Where there are several tenants it does not: each signs the
- * tokens of its users, and none of them administers the deployment.
+ * Returns whether a claim of a user's token opens `/admin` where operators have no keys. Where there are several tenants
+ * it does not: each signs the tokens of its users, and none of them administers the deployment. Nor where operators
+ * sign in by Access.
  */
-const claimCounts = (env: Environment): boolean => !hasStoredTenants(env) || Boolean(env.LOCAL_EDGE)
+const claimOpens = (env: Environment): boolean => Boolean(env.LOCAL_EDGE) || !(hasStoredTenants(env) || hasAccess(env))
+
+/** Returns whether operators of a tenant are known by nothing but a claim of users' tokens. */
+export const isByClaim = async (env: Environment, tenant: Tenant): Promise<boolean> =>
+  claimOpens(env) && (await operatorRulesOf(env, tenant)) === null
 
 /** On a developer's machine whoever has the development secret is an operator of every tenant. Null: it is not. */
 async function localOperator(env: Environment, token: string, options: VerifyOptions): Promise<Caller | null> {
@@ -98,17 +116,22 @@ function logNotice(env: Environment): void {
 }
 
 /**
- * An operator of the whole deployment, by `OPERATOR_KEYS`. Null: there are none. On a developer's machine whoever has
+ * An operator of the whole deployment, by `OPERATOR_KEYS` or by Access. Null: there are none. On a developer's machine whoever has
  * the development secret is one. Throws PSYNC_S21… or ROCKPOOL_OPERATOR.
  */
 export async function deploymentOperator(
   env: Environment,
-  token: string,
+  headers: Headers,
   options: VerifyOptions,
 ): Promise<Operator | null> {
+  const accessed = await byAccess(env, headers, options)
+  if (accessed !== null) return accessed
+  const token = tokenOfHeader(headers.get('authorization'))
   const settings = tokenSettings(env)
   const operators = operatorRules(settings)
   if (operators) return (await byKey(token, operators, options)).operator
+  if (hasAccess(env) && !env.LOCAL_EDGE)
+    throw new RockpoolError('ROCKPOOL_OPERATOR', 'operators sign in by Cloudflare Access here')
   if (!env.LOCAL_EDGE) return null
   const caller = await verifyToken(token, tokenRules(settings), options)
   if (caller.claims.operator !== true)

@@ -20,16 +20,17 @@ test('the day that is told locks nobody out of what is deployed: `rockpool dev` 
       .sign(secret)
   const dev = await token({ operator: true })
   const local = { ...here, LOCAL_EDGE: 'true' }
-  expect((await operatorOf(local, tenantOf(local), dev, { now })).by).toBe('rockpool dev')
+  const headers = (bearer: string) => new Headers({ authorization: `Token ${bearer}` })
+  expect((await operatorOf(local, tenantOf(local), headers(dev), { now })).by).toBe('rockpool dev')
   expect(warned).not.toHaveBeenCalled()
-  expect((await operatorOf(here, tenantOf(here), dev, { now })).by).toBe('rockpool dev')
-  await operatorOf(here, tenantOf(here), dev, { now })
+  expect((await operatorOf(here, tenantOf(here), headers(dev), { now })).by).toBe('rockpool dev')
+  await operatorOf(here, tenantOf(here), headers(dev), { now })
   expect(warned.mock.calls).toEqual([[CLAIM_NOTICE]])
   expect((await askerOf(here, tenantOf(here), dev, { now })).operator).toMatchObject({
     by: 'rockpool dev',
     key: 'claim',
   })
-  await expect(operatorOf(here, tenantOf(here), await token({}), { now })).rejects.toMatchObject({
+  await expect(operatorOf(here, tenantOf(here), headers(await token({})), { now })).rejects.toMatchObject({
     code: 'ROCKPOOL_OPERATOR',
   })
 })

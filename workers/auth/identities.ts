@@ -1,7 +1,9 @@
 import { isIP } from 'node:net'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { TokenIdentity } from '../../tenants/stored/identities.ts'
-import type { TokenSettings } from '../../tenants/tokens.ts'
+import type { SettingBindings } from '../../tenants/bindings.ts'
+import { tokenSettings, type TokenSettings } from '../../tenants/tokens.ts'
+import { accessSettings } from './access.ts'
 import type { VerificationKey } from './jwk.ts'
 import { authSettings, operatorSettings, type RemoteKeySet } from './settings.ts'
 
@@ -20,14 +22,16 @@ export function identitiesOf(settings: TokenSettings): TokenIdentity[] {
  * Throws ROCKPOOL_TENANT_CONFLICT when an operator of the deployment could be taken for a user of the tenant, or the
  * other way: by the same key, or by an audience of both.
  */
-export function refuseOperators(identities: readonly TokenIdentity[], deployment: TokenSettings): void {
-  for (const operator of operatorSettings(deployment)?.keys.map(ofKey) ?? []) {
+export function refuseOperators(identities: readonly TokenIdentity[], deployment: SettingBindings): void {
+  const ofKeys = operatorSettings(tokenSettings(deployment))?.keys.map(ofKey) ?? []
+  const ofAccess = accessSettings(deployment)?.auth.remote.map(ofKeySet) ?? []
+  for (const operator of [...ofKeys, ...ofAccess]) {
     const sameKey = identities.some(({ key }) => key === operator.key)
     const sameAudience = identities.some(({ audiences }) => audiences.some((each) => operator.audiences.includes(each)))
     if (!sameKey && !sameAudience) continue
     const what = sameKey
-      ? 'a key of the tenant is one of OPERATOR_KEYS'
-      : 'an audience of the tenant is one of OPERATOR_AUDIENCE'
+      ? 'a key of the tenant is one of OPERATOR_KEYS, or those of ACCESS_TEAM'
+      : 'an audience of the tenant is one of OPERATOR_AUDIENCE or ACCESS_AUD'
     throw new RockpoolError('ROCKPOOL_TENANT_CONFLICT', what)
   }
 }

@@ -14,7 +14,7 @@ export interface RemoteKeySet {
 }
 
 /** What a token is for, by its `typ`. */
-export type Purpose = 'user' | 'operator'
+export type Purpose = 'user' | 'operator' | 'access'
 
 export interface AuthSettings {
   purpose: Purpose
@@ -42,9 +42,9 @@ export const textOf = (settings: TokenSettings): string =>
 /** Throws PSYNC_S2201 and S2203, which name the setting and never contain the value of a secret. */
 export function authSettings(bindings: TokenSettings): AuthSettings {
   const settings = texts(bindings)
-  const audiences = list(settings.JWT_AUDIENCE)
+  const audiences = listOf(settings.JWT_AUDIENCE)
   const maxLifetimeSeconds = settings.JWT_MAX_LIFETIME ? lifetime(settings.JWT_MAX_LIFETIME) : DAY_SECONDS
-  const named = list(settings.JWT_ISSUER)
+  const named = listOf(settings.JWT_ISSUER)
   /** Returns the issuers implied by an address and those that are set, or null when there are neither. */
   const issuers = (known: readonly string[] | null) =>
     known === null && named.length === 0 ? null : [...(known ?? []), ...named]
@@ -59,7 +59,7 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
   const ownKeys: VerificationKey[] = []
   if (settings.JWT_SECRET) ownKeys.push(secretKey(secretBytes(settings.JWT_SECRET), own))
   if (settings.JWT_KEYS) ownKeys.push(...staticKeys('JWT_KEYS', settings.JWT_KEYS, own))
-  const refused = addressRanges(list(settings.JWKS_REJECT_IP_RANGES))
+  const refused = addressRanges(listOf(settings.JWKS_REJECT_IP_RANGES))
   if (refused.kind === 'invalid') {
     throw unusable(
       `JWKS_REJECT_IP_RANGES: ${JSON.stringify(refused.part)} is not an address range; write 10.0.0.0/8, fd00::/8 or local`,
@@ -69,7 +69,7 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
     if (!hostIn(url, refused.ranges)) return { url, policy }
     throw new RockpoolError('PSYNC_S2203', `${setting}: JWKS_REJECT_IP_RANGES forbids the address ${url.hostname}`)
   }
-  const urls = list(settings.JWKS_URL)
+  const urls = listOf(settings.JWKS_URL)
   if (urls.length > MAX_URLS) throw unusable(`JWKS_URL names ${urls.length} URLs; at most ${MAX_URLS} are allowed`)
   const ownRemote = urls.map((text) => {
     const url = urlOf('JWKS_URL', text)
@@ -115,10 +115,10 @@ export function tokenTimes(bindings: TokenSettings): { longestSeconds: number; t
 export function operatorSettings(bindings: TokenSettings): AuthSettings | null {
   const settings = texts(bindings)
   if (!settings.OPERATOR_KEYS) return null
-  const audiences = list(settings.OPERATOR_AUDIENCE)
+  const audiences = listOf(settings.OPERATOR_AUDIENCE)
   if (audiences.length === 0)
     throw unusable('OPERATOR_AUDIENCE is not set: name the audience that tokens of operators carry')
-  const shared = list(settings.JWT_AUDIENCE).find((each) => audiences.includes(each))
+  const shared = listOf(settings.JWT_AUDIENCE).find((each) => audiences.includes(each))
   if (shared !== undefined)
     throw unusable(`OPERATOR_AUDIENCE: ${JSON.stringify(shared)} is an audience of users as well`)
   const policy: TokenPolicy = { audiences, maxLifetimeSeconds: DAY_SECONDS, issuers: null }
@@ -164,7 +164,8 @@ function givenKeys(setting: string, text: string): unknown[] {
 const staticKeys = (setting: string, text: string, policy: TokenPolicy): VerificationKey[] =>
   givenKeys(setting, text).map((each, i) => staticKey(`${setting}: keys[${i}]`, each, policy))
 
-function urlOf(setting: string, text: string): URL {
+/** Throws PSYNC_S2201. */
+export function urlOf(setting: string, text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null
   if (!url) throw unusable(`${setting}: ${JSON.stringify(text.slice(0, 200))} is not a URL`)
   if (url.username !== '' || url.password !== '')
@@ -189,4 +190,5 @@ function tolerance(text: string | undefined): number {
   throw unusable(`JWT_CLOCK_TOLERANCE is not a number of seconds from 0 to ${MAX_TOLERANCE_SECONDS}`)
 }
 
-const list = (text: string | undefined): string[] => (text ?? '').split(',').flatMap((part) => part.trim() || [])
+export const listOf = (text: string | undefined): string[] =>
+  (text ?? '').split(',').flatMap((part) => part.trim() || [])

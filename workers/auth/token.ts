@@ -15,7 +15,11 @@ export const OPERATOR_TYPE = 'rockpool-operator+jwt'
  * kind, including ID tokens, which only their audience tells apart. But a token that names another purpose
  * (`logout+jwt`, `dpop+jwt`, `secevent+jwt`) must not be used for this one (RFC 8725, section 3.11).
  */
-const TYPES = { user: new Set(['', 'jwt', 'at+jwt']), operator: new Set([OPERATOR_TYPE]) }
+const TYPES = {
+  user: new Set(['', 'jwt', 'at+jwt']),
+  operator: new Set([OPERATOR_TYPE]),
+  access: new Set(['', 'jwt']),
+}
 
 /** Who makes a request, by a verified token. */
 export interface Caller {
@@ -112,7 +116,8 @@ interface Verified {
   policy: TokenPolicy
 }
 
-async function verified(token: string, rules: TokenRules, now: Date, options: VerifyOptions): Promise<Verified> {
+/** Verifies signature, audience, issuer and times. Throws like `verifyToken`. */
+export async function verified(token: string, rules: TokenRules, now: Date, options: VerifyOptions): Promise<Verified> {
   const background = options.background ?? (() => {})
   const refreshed = async () => options.refresh !== false && (await rules.refresh(algorithm, background))
   const { algorithm, kid, type } = headerOf(token)

@@ -35,3 +35,19 @@ test.each<[string, Record<string, string>, number]>([
   }
   expect(asked({}, 'GET')).not.toThrow()
 })
+
+test('a page of another origin may not even ask: an image, a frame, a link or a socket', () => {
+  const get = (headers: Record<string, string>) => () =>
+    refuseForeignPages({ method: 'GET', url: 'https://sync.example/admin/status', headers: new Headers(headers) })
+  expect(get({ 'sec-fetch-site': 'none' })).not.toThrow()
+  expect(get({ 'sec-fetch-site': 'same-origin' })).not.toThrow()
+  for (const foreign of [
+    { 'sec-fetch-site': 'cross-site' },
+    { 'sec-fetch-site': 'same-site' },
+    { 'sec-fetch-site': 'anything' },
+    { origin: 'https://evil.example' },
+    { origin: 'null' },
+    { 'sec-fetch-site': 'same-origin', origin: 'https://evil.example' },
+  ] as Record<string, string>[])
+    expect(get(foreign)).toThrow(expect.objectContaining({ code: 'ROCKPOOL_OPERATOR', status: 403 }))
+})

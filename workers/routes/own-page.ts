@@ -12,15 +12,17 @@ const TYPES: readonly (string | undefined)[] = ['application/json', 'application
 /**
  * Throws ROCKPOOL_OPERATOR (403) for a request that a page of another origin may have made, and PSYNC_S2004 (415) for
  * one that changes something and is neither JSON nor YAML. A browser sends cookies (Cloudflare Access's are
- * SameSite=None) along with forms and images of any page, so the credential alone says nothing about who asks.
+ * SameSite=None) along with forms, images and links of any page, so the credential alone says nothing about who asks.
  */
 export function refuseForeignPages({ method, url, headers }: Pick<Request, 'method' | 'url' | 'headers'>): void {
-  if (method === 'GET' || method === 'HEAD') return
-  const site = headers.get('sec-fetch-site')
+  const isRead = method === 'GET' || method === 'HEAD'
+  const site = headers.get('sec-fetch-site') ?? 'same-origin'
   const origin = headers.get('origin')
-  if ((site !== null && site !== 'same-origin') || (origin !== null && origin !== new URL(url).origin)) {
-    throw new RockpoolError('ROCKPOOL_OPERATOR', 'a page of another origin may change nothing here')
-  }
+  // `none` is an address that somebody has typed.
+  const isOwn = site === 'same-origin' || (isRead && site === 'none')
+  if (!isOwn || (origin !== null && origin !== new URL(url).origin))
+    throw new RockpoolError('ROCKPOOL_OPERATOR', 'this is for no page of another origin')
+  if (isRead) return
   if (headers.get(ADMIN_HEADER) !== '1')
     throw new RockpoolError('ROCKPOOL_OPERATOR', 'the header X-Rockpool-Admin: 1 is missing')
   const type = headers.get('content-type')?.split(';')[0]?.trim().toLowerCase()

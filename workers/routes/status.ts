@@ -6,9 +6,8 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { OperatorStatus, ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
-import { askerOf, CLAIM_NOTICE } from '../auth/asker.ts'
+import { askerOf, CLAIM_NOTICE, isByClaim } from '../auth/asker.ts'
 import { requirePermission } from '../auth/permissions.ts'
-import { operatorRulesOf } from '../auth/tenant-rules.ts'
 import { markOf, tokenOfHeader } from '../auth/token.ts'
 import { briefly } from '../briefly.ts'
 import { addressOf, guarded } from '../rates.ts'
@@ -71,7 +70,7 @@ export async function operatorStatus(
 async function notesOf(env: Environment, tenant: Tenant, location: string | null): Promise<string[]> {
   if (env.LOCAL_EDGE) return []
   const notes: string[] = []
-  if ((await operatorRulesOf(env, tenant)) === null) notes.push(CLAIM_NOTICE)
+  if (await isByClaim(env, tenant)) notes.push(CLAIM_NOTICE)
   if (location === null) notes.push(PLACE_NOTICE)
   return notes
 }

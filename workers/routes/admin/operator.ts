@@ -1,6 +1,5 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { operatorOf } from '../../auth/asker.ts'
-import { tokenOfHeader } from '../../auth/token.ts'
 import { addressOf, guarded } from '../../rates.ts'
 import type { TenantContext } from '../../tenant.ts'
 import type { Operator } from '../../auth/permissions.ts'
@@ -18,7 +17,7 @@ export interface OperatorContext extends TenantContext {
 export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
   const operator = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
-    operatorOf(c.env, c.var.tenant, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
+    operatorOf(c.env, c.var.tenant, c.req.raw.headers, { refresh, background }),
   )
   refuseForeignPages(c.req.raw)
   checkNeeds(c, operator, c.var.tenant.name)

@@ -48,7 +48,7 @@ export async function changeTenant(
   })
   const settings = tokenSettings({ ...after.settings, ...Object.fromEntries(secrets), JWKS_REJECT_IP_RANGES: 'local' })
   const identities = unprocessable(() => identitiesOf(settings))
-  refuseOperators(identities, tokenSettings(env))
+  refuseOperators(identities, env)
   const asked = {
     v: MESSAGE_VERSION,
     name,

@@ -7,7 +7,6 @@ import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askDirectory, directoryOf, storedTenants } from '../../../tenants/of-environment.ts'
 import { deploymentOperator } from '../../auth/asker.ts'
 import type { Operator } from '../../auth/permissions.ts'
-import { tokenOfHeader } from '../../auth/token.ts'
 import { addressOf, countFailure, guarded } from '../../rates.ts'
 import { askReplicator } from '../../replicator.ts'
 import { readJson, validated } from '../../stream/body.ts'
@@ -41,7 +40,7 @@ const operator: MiddlewareHandler<DeploymentContext> = async (c, next) => {
   if (!isOwn) throw await countFailure(c.env, address, nothing())
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
   const found = await guarded(c.env, address, async (refresh) =>
-    deploymentOperator(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
+    deploymentOperator(c.env, c.req.raw.headers, { refresh, background }),
   )
   if (found === null) throw nothing()
   refuseForeignPages(c.req.raw)
