@@ -144,6 +144,18 @@ test('in Node it opens a database', async () => {
   expect(await command(process.execPath, ['node.mjs'], app)).toContain('Lemons')
 })
 
+test('in a test of the application it opens a database that needs nothing', async () => {
+  const script = `
+    import { createTestDatabase } from '@rockpool/client/testing'
+    import { defineSchema, table, text } from '@rockpool/client/schema'
+    const { db, server } = createTestDatabase(defineSchema({ todos: table({ title: text() }) }))
+    await (await db.todos.insert({ title: 'Lemons' })).confirmed
+    console.log(server.rows('todos')[0].title)
+    await db.close()`
+  await writeFile(join(app, 'testing.mjs'), script)
+  expect(await command(process.execPath, ['testing.mjs'], app)).toContain('Lemons')
+})
+
 test('built by Vite', async () => {
   await viteBuild({ root: app, configFile: false, logLevel: 'warn', build: { outDir: 'vite' } })
   const { title, loaded } = await serve(join(app, 'vite'))

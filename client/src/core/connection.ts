@@ -3,8 +3,24 @@ import { CLOSE_RECONNECT, CLOSE_UNAUTHORIZED, type ComparingLine } from '../../.
 import { ProblemError } from './problem.ts'
 import { whyNotOpened } from './probe.ts'
 
+/** What is used of a WebSocket. */
+export interface Socket {
+  readonly readyState: number
+  onopen: (() => void) | null
+  onmessage: ((event: { data: unknown }) => void) | null
+  onclose: ((event: { code: number; reason: string }) => void) | null
+  send(text: string): void
+  close(): void
+}
+
+export type OpenSocket = (url: string) => Socket
+
+const OPEN = 1
+
 export interface ConnectionOptions {
   url: string
+  /** Default: a WebSocket. */
+  socket?: OpenSocket | undefined
   token: string
   /** Body of the request. */
   request: unknown
@@ -31,7 +47,7 @@ const STALE_MS = 25_000
 export class Connection {
   readonly #options: ConnectionOptions
   readonly #over = Promise.withResolvers<void>()
-  #socket: WebSocket | null = null
+  #socket: Socket | null = null
   #heard = Date.now()
 
   constructor(options: ConnectionOptions) {
@@ -59,7 +75,8 @@ export class Connection {
     const { url, signal } = this.#options
     // Stopped before it began: its event has been.
     if (signal.aborted) return
-    const socket = new WebSocket(`${url.replace(/^http/, 'ws').replace(/\/+$/, '')}/sync/stream`)
+    const { socket: open = openWebSocket } = this.#options
+    const socket = open(`${url.replace(/^http/, 'ws').replace(/\/+$/, '')}/sync/stream`)
     this.#socket = socket
     const over = this.#over
     let work = Promise.resolve()
@@ -85,7 +102,7 @@ export class Connection {
       opened = true
       this.#send({ open: this.#options.request, token: this.#options.token, credit: CREDIT, joined: true })
     }
-    socket.onmessage = ({ data }: MessageEvent<unknown>) => {
+    socket.onmessage = ({ data }) => {
       alive()
       if (typeof data !== 'string') return
       const bytes = encoder.encode(data).length
@@ -133,9 +150,12 @@ export class Connection {
   }
 
   #send(frame: unknown): void {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame))
+    if (this.#socket?.readyState === OPEN) this.#socket.send(JSON.stringify(frame))
   }
 }
+
+/** Its handlers are given more than is used of it, which the compiler does not take for less. */
+const openWebSocket: OpenSocket = (url) => new WebSocket(url) as Socket
 
 function parse(text: string): SyncLine | ComparingLine | { error: { code: string; message: string } } {
   try {

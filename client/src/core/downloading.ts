@@ -1,7 +1,7 @@
 import type { SyncLine } from '../../../protocol/lines.ts'
 import type { ComparingLine } from '../../../protocol/native.ts'
 import type { SyncProgress, SyncState } from '../types.ts'
-import { Connection } from './connection.ts'
+import { Connection, type OpenSocket } from './connection.ts'
 import { backoff, ProblemError, problemOf } from './problem.ts'
 import { sleep } from '../../../protocol/sleep.ts'
 import { Renewal } from './renewal.ts'
@@ -39,6 +39,8 @@ export interface Stream {
 
 export interface DownloadingOptions {
   url: string
+  /** Default: a WebSocket. */
+  socket?: OpenSocket | undefined
   tokens: Tokens
   wake: Wake
   turn<T>(work: () => T): Promise<T>
@@ -109,7 +111,7 @@ export class Downloading {
   }
 
   async #once(signal: AbortSignal, worked: () => void): Promise<void> {
-    const { url, tokens, wake, turn, state, setState } = this.#with
+    const { url, socket, tokens, wake, turn, state, setState } = this.#with
     const token = await tokens.get(signal)
     if (isOtherUser(state())) setState({ state: 'connecting' })
     const over = new AbortController()
@@ -152,7 +154,7 @@ export class Downloading {
         expires: (seconds) => renewal.expires(seconds),
       }),
     )
-    const connection = new Connection({ url, token, request, signal, line: (each) => turn(() => line(each)) })
+    const connection = new Connection({ url, socket, token, request, signal, line: (each) => turn(() => line(each)) })
     const off = wake.on(() => connection.check())
     try {
       await connection.run()

@@ -1,5 +1,6 @@
 import type { Sqlite } from '../../sqlite/sqlite.ts'
 import type { SignOutOptions, SqlParam, SyncState, WaitOptions } from '../../types.ts'
+import type { OpenSocket } from '../connection.ts'
 import { Downloading, type LineEvents, type Stream } from '../downloading.ts'
 import { Listeners } from '../listeners.ts'
 import { LiveRegistry, type LiveListener } from '../live/registry.ts'
@@ -81,6 +82,8 @@ export interface DatabaseOptions {
   isEvicted?: boolean
   /** Of the sync service. */
   url: string
+  /** How it is reached. Default: a WebSocket. */
+  socket?: OpenSocket
   identify(): Promise<Identity>
   user?: string
   /** Null: writes wait in the queue. */
@@ -400,6 +403,7 @@ export class LocalDatabase implements DatabasePort {
   #newDownloading(): Downloading {
     return new Downloading({
       url: this.#with.url,
+      socket: this.#with.socket,
       tokens: this.#tokens,
       wake: this.#wake,
       turn: (work) => this.#exclusive(() => this.#stored(work)),
