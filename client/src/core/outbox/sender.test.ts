@@ -383,3 +383,16 @@ test('one that does not come is asked for again while the stream is live', async
   expect(setting.checkpoints).toBeGreaterThan(1)
   expect(setting.db.prepare('SELECT target FROM rp_tx').all()).toEqual([[setting.checkpoints]])
 })
+
+test('stopped at any step, it ends', async () => {
+  setting = new Setting()
+  for (const writes of [[], ['a']]) {
+    for (let steps = 0; steps < 60; steps++) {
+      const one = new Setting((s) => s.write(...writes))
+      for (let n = 0; n < steps; n++) await Promise.resolve()
+      const ended = one.end().then(() => 'ended')
+      await pass()
+      expect([steps, await Promise.race([ended, pass().then(() => 'hangs')])]).toEqual([steps, 'ended'])
+    }
+  }
+})

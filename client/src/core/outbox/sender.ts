@@ -197,6 +197,8 @@ export class Sender {
     const waiting = unconfirmed ? sleep(UNCONFIRMED_MS, over.signal) : new Promise<void>(() => {})
     const stop = Promise.withResolvers<void>()
     const abort = (): void => stop.resolve()
+    // Stopped meanwhile: its event has been.
+    if (signal.aborted) abort()
     signal.addEventListener('abort', abort)
     await Promise.race([wanted, waiting, stop.promise])
     over.abort()
