@@ -4,7 +4,8 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { Environment } from '../durable-objects/environment.ts'
 import { app } from './app.ts'
 
-// Operators who sign in by Cloudflare Access, at each kind of address. How an assertion is verified: auth/access.test.ts.
+// Operators who sign in by Cloudflare Access, at each kind of address. How an assertion is verified:
+// auth/access.test.ts.
 
 const TENANT_KEYS = `one:${Buffer.alloc(32, 1).toString('base64url')}`
 const OPERATORS = Buffer.alloc(32, 9)

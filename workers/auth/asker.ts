@@ -89,9 +89,9 @@ export async function operatorOf(
 }
 
 /**
- * Returns whether a claim of a user's token opens `/admin` where operators have no keys. Where there are several tenants
- * it does not: each signs the tokens of its users, and none of them administers the deployment. Nor where operators
- * sign in by Access.
+ * Returns whether a claim of a user's token opens `/admin` where operators have no keys. Where there are several
+ * tenants it does not: each signs the tokens of its users, and none of them administers the deployment. Nor where
+ * operators sign in by Access.
  */
 const claimOpens = (env: Environment): boolean => Boolean(env.LOCAL_EDGE) || !(hasStoredTenants(env) || hasAccess(env))
 
@@ -116,8 +116,8 @@ function logNotice(env: Environment): void {
 }
 
 /**
- * An operator of the whole deployment, by `OPERATOR_KEYS` or by Access. Null: there are none. On a developer's machine whoever has
- * the development secret is one. Throws PSYNC_S21… or ROCKPOOL_OPERATOR.
+ * An operator of the whole deployment, by `OPERATOR_KEYS` or by Access. Null: there are none. On a developer's machine
+ * whoever has the development secret is one. Throws PSYNC_S21… or ROCKPOOL_OPERATOR.
  */
 export async function deploymentOperator(
   env: Environment,
