@@ -1,12 +1,12 @@
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { devicePid } from '../../test/support/browser.ts'
 
 // What a browser with a profile uses, as the machine counts it.
 
 /** Seconds of processor time of the browser and all its processes. */
 export function processorSeconds(profile: string): number {
-  // The lock of a profile is a link to "host-pid" (Chromium 150).
-  const root = Number(/-(\d+)$/.exec(readlinkSync(join(profile, 'SingletonLock')))?.[1])
+  const root = devicePid(profile)
   const parents = new Map<number, number>()
   const ticks = new Map<number, number>()
   for (const name of readdirSync('/proc')) {

@@ -28,7 +28,10 @@ export async function startDevice(profile: string, { backForward = false } = {})
 
 /** Kills the browser of a profile, as a power cut would. */
 export function killDevice(profile: string): void {
-  // The lock of a profile is a link to "host-pid" (Chromium 150).
-  const pid = Number(/-(\d+)$/.exec(readlinkSync(join(profile, 'SingletonLock')))?.[1])
-  process.kill(pid, 'SIGKILL')
+  process.kill(devicePid(profile), 'SIGKILL')
 }
+
+/** The process of the browser of a profile. */
+export const devicePid = (profile: string): number =>
+  // The lock of a profile is a link to "host-pid" (Chromium 150).
+  Number(/-(\d+)$/.exec(readlinkSync(join(profile, 'SingletonLock')))?.[1])

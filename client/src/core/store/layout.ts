@@ -28,7 +28,8 @@ import { hash } from './hash.ts'
  *   place of. `proof`: the hash of its id and its ops, by which it is known to be whole when it is read from a damaged
  *   file.
  * rp_outbox: `data` is JSON text, which is sent as it is. `old`: what was in the columns of `data` before, where the
- *   table wants it.
+ *   table wants it. `op` is `local` for a table of this device that the open transaction has changed, and no such row is
+ *   left at its end.
  * rp_failed: rejected transactions. `depends_on`: nobody rejected this one, but that one, on which it builds. `next`:
  *   the transaction that has taken its place.
  * rp_fates: what became of every write that the application was told of. `id`: the one that it was given; `tx`: the one
