@@ -184,7 +184,11 @@ test('while the Directory hangs for an hour known tenants go on, and who knows n
       expect([status, code]).toEqual([503, 'ROCKPOOL_UNANSWERED'])
       expect(seconds).toBeLessThan(20)
     }
+    // It is refused with a reason, and whoever asked for it knows that it has to be asked for again.
+    const revoked = await edge.admin('POST', 'tenants/quiet/revoke', { user: 'eve' })
+    expect([revoked.status, revoked.error?.code]).toEqual([503, 'ROCKPOOL_UNANSWERED'])
     await hang(false, HOUR)
+    expect((await edge.admin('POST', 'tenants/quiet/revoke', { user: 'eve' })).data).toMatchObject({ told: true })
     expect(await ask('/fresh/t/quiet/write-checkpoint2.json?client_id=x', await tokenOf('quiet'))).toMatchObject({
       status: 200,
     })
