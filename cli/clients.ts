@@ -1,7 +1,8 @@
 import type { Clients, ShownStream } from '../protocol/messages/census.ts'
 import { alignedLines } from './aligned.ts'
 import { printable } from './frame.ts'
-import { OperatorClient, operatorOptions, Refused } from './operator.ts'
+import { OperatorClient, operatorOptions } from './operator.ts'
+import { Refused } from './refused.ts'
 import { UsageError } from './problem.ts'
 import { count, type Terminal } from './progress.ts'
 

@@ -1,7 +1,8 @@
 import { columnWidths } from './aligned.ts'
 import type { ConfigsAnswer, ConfigStatus } from '../protocol/messages/admin.ts'
 import { printable, type Paint } from './frame.ts'
-import { OperatorClient, operatorOptions, Refused } from './operator.ts'
+import { OperatorClient, operatorOptions } from './operator.ts'
+import { Refused } from './refused.ts'
 import { UsageError } from './problem.ts'
 import type { Terminal } from './progress.ts'
 

@@ -1,7 +1,8 @@
-import { createServer } from 'node:http'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
-import { OperatorClient, operatorOptions, Refused, tokenFromInput } from './operator.ts'
+import { OperatorClient, operatorOptions, tokenFromInput } from './operator.ts'
+import { Refused } from './refused.ts'
 
 const options = (url: string) => operatorOptions('deploy', ['--url', url, '--token', 'x'], {})
 
@@ -178,6 +179,30 @@ test('a token of the environment or of standard input', async () => {
   await expect(OperatorClient.of({ ...options('https://sync.example'), token: 'a\u0000b' })).rejects.toThrow(
     /characters that no token has/,
   )
+})
+
+test('a service token of Access goes in its own headers, in place of a token or beside one', async () => {
+  const asked: IncomingHttpHeaders[] = []
+  const env = { ROCKPOOL_ACCESS_ID: 'abc.access\n', ROCKPOOL_ACCESS_SECRET: 'hidden' }
+  await serving(
+    (request, response) => {
+      asked.push(request.headers)
+      response.end('{"data":{}}')
+    },
+    async (port) => {
+      for (const args of [[], ['--token', 'a.b.c']]) {
+        const given = operatorOptions('status', ['--url', `http://127.0.0.1:${port}`, ...args], env)
+        await (await OperatorClient.of(given)).ask('GET', 'status')
+      }
+    },
+  )
+  const access = { 'cf-access-client-id': 'abc.access', 'cf-access-client-secret': 'hidden' }
+  expect(asked).toMatchObject([access, { ...access, authorization: 'Token a.b.c' }])
+  expect(asked[0]).not.toHaveProperty('authorization')
+  // It is enough for an address that is not of this machine.
+  expect(operatorOptions('status', ['https://sync.example'], env).access).toEqual(access)
+  expect(() => operatorOptions('status', [], { ROCKPOOL_ACCESS_ID: 'abc' })).toThrow(/set both/)
+  expect(() => operatorOptions('status', [], { ...env, ROCKPOOL_ACCESS_SECRET: 'a\0b' })).toThrow(/no service token/)
 })
 
 test('a key without the permission is told what is missing, and what to do', () => {

@@ -1,10 +1,9 @@
 import { resolve } from 'node:path'
 import type { ErrorBody } from '../protocol/errors.ts'
 import { jsonOrNull } from '../protocol/json.ts'
-import type { Finding } from '../sync-config/types.ts'
-import { printable } from './frame.ts'
 import { DEFAULT_AUDIENCE, DEFAULT_DATA, DEFAULT_PORT, parse, tenantOf, type Parsed } from './options.ts'
 import { UsageError } from './problem.ts'
+import { Refused } from './refused.ts'
 import { knownSecret, signToken } from './secret.ts'
 import { readSettings, textOf } from './settings.ts'
 import { otherServer, unreachable } from './unanswered.ts'
@@ -15,12 +14,17 @@ const TOKEN_SECONDS = 3_600
 const ANSWER_MS = 120_000
 /** The longest token that the server accepts. */
 const MAX_TOKEN_CHARACTERS = 32 * 1024
+const TOKEN_TEXT = /^[\x21-\x7e]+$/
 
 export interface OperatorOptions {
   positionals: string[]
   url: string
-  /** `-` reads it from standard input. When absent, one is signed with the development secret. */
+  /**
+   * `-` reads it from standard input. When absent, one is signed with the development secret, unless `access` is there.
+   */
   token: string | undefined
+  /** A service token of Cloudflare Access, as the headers in which it is sent. */
+  access: Readonly<Record<string, string>> | null
   yes: boolean
   json: boolean
   dryRun: boolean
@@ -40,7 +44,7 @@ export interface OperatorOptions {
 export type OperatorCommand = 'clients' | 'deploy' | 'deploys' | 'rollback' | 'status' | 'verify'
 
 /** Where a command of an operator goes, and with which token; without one, it is signed with a secret. */
-export type OperatorTarget = Pick<OperatorOptions, 'url' | 'token' | 'jwtSecret' | 'jwtAudience' | 'data'>
+export type OperatorTarget = Pick<OperatorOptions, 'url' | 'token' | 'access' | 'jwtSecret' | 'jwtAudience' | 'data'>
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -49,16 +53,33 @@ export function operatorTarget(
   { text }: Pick<Parsed, 'text'>,
   env: Environment,
   { address, jwtSecret }: { address?: string | undefined; jwtSecret?: string | undefined } = {},
-): Pick<OperatorTarget, 'url' | 'token' | 'data'> {
+): Pick<OperatorTarget, 'url' | 'token' | 'access' | 'data'> {
   const url = text('url') ?? address ?? (env.ROCKPOOL_URL || DEV_URL)
   checkUrl(url)
   const token = (text('token') ?? env.ROCKPOOL_TOKEN)?.trim() || undefined
-  if (token === undefined && jwtSecret === undefined && !isLoopback(url)) {
+  const access = accessHeaders(env)
+  if (token === undefined && jwtSecret === undefined && access === null && !isLoopback(url)) {
     throw new UsageError(
       '--token is missing: put a token with the claim "operator": true into ROCKPOOL_TOKEN, or say --token - and give it on standard input',
     )
   }
-  return { url: url.replace(/\/+$/, ''), token, data: text('data') ?? (env.DATA || DEFAULT_DATA) }
+  return { url: url.replace(/\/+$/, ''), token, access, data: text('data') ?? (env.DATA || DEFAULT_DATA) }
+}
+
+/** Access takes a service token in these headers, and puts its assertion in their place (Cloudflare, 2026-11). */
+function accessHeaders({
+  ROCKPOOL_ACCESS_ID: id,
+  ROCKPOOL_ACCESS_SECRET: secret,
+}: Environment): OperatorTarget['access'] {
+  if (!id && !secret) return null
+  if (!id || !secret)
+    throw new UsageError(
+      'a service token of Access has two parts: set both ROCKPOOL_ACCESS_ID and ROCKPOOL_ACCESS_SECRET',
+    )
+  const headers = { 'cf-access-client-id': id.trim(), 'cf-access-client-secret': secret.trim() }
+  if (!Object.values(headers).every((value) => TOKEN_TEXT.test(value)))
+    throw new UsageError('ROCKPOOL_ACCESS_ID or ROCKPOOL_ACCESS_SECRET has characters that no service token has')
+  return headers
 }
 
 /** Returns the address of a tenant: that of the deployment when none is named. */
@@ -129,59 +150,16 @@ export interface AskOptions {
 /** For a body that is the text of a sync config. */
 export const AS_YAML: AskOptions = { headers: { 'content-type': 'application/yaml' } }
 
-const UNAUTHORIZED = 401
-
-/** An error that the server answered: its code, its message, and the findings of a sync config with mistakes. */
-export class Refused extends Error {
-  override readonly name = 'Refused'
-  readonly code: string
-  readonly status: number
-  readonly findings: Finding[]
-  readonly #signedWith: string | null
-
-  /** `signedWith` is the secret with which our own token was signed, or null when the token was given. */
-  constructor({ code, description, status, details }: ErrorBody, signedWith: string | null = null) {
-    super(description)
-    this.code = code
-    this.status = status
-    this.#signedWith = signedWith
-    this.findings = code === 'ROCKPOOL_SYNC_CONFIG' && Array.isArray(details) ? details.filter(isFinding) : []
-  }
-
-  /**
-   * Returns text that is safe for a terminal: any server may be at that address, and the text contains names from rows.
-   */
-  get text(): string {
-    const text = printable(`${this.code}: ${this.message}`)
-    if (this.code === 'ROCKPOOL_PERMISSION')
-      return `${text}\nTake a key that has it, or list it among the "permissions" of this one in OPERATOR_KEYS: docs/auth.md`
-    if (this.status !== UNAUTHORIZED) return text
-    const signed =
-      this.#signedWith === null
-        ? ''
-        : `\nIt was signed with ${this.#signedWith}, which must be the secret of the Rockpool there: when JWT_SECRET is set where that was started, set it here, too`
-    return `the token was refused: ${text}${signed}`
-  }
-
-  /** Returns what a command prints of it: with `json` the error itself, else `text`. */
-  output(json: boolean, text = this.text): string {
-    const { code, message, status } = this
-    return json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${text}\n`
-  }
-}
-
-const isFinding = (value: unknown): value is Finding =>
-  typeof value === 'object' && value !== null && 'message' in value && 'place' in value && 'level' in value
-
 /** Calls `/admin`. */
 export class OperatorClient {
   readonly #url: string
-  readonly #token: string
+  /** What says who asks. */
+  readonly #credentials: Readonly<Record<string, string>>
   readonly #signedWith: string | null
 
-  private constructor(url: string, token: string, signedWith: string | null) {
+  private constructor(url: string, credentials: Readonly<Record<string, string>>, signedWith: string | null) {
     this.#url = url
-    this.#token = token
+    this.#credentials = credentials
     this.#signedWith = signedWith
   }
 
@@ -189,7 +167,7 @@ export class OperatorClient {
    * Throws UsageError when there is no server or no Rockpool at the address, and when there is no token and no secret
    * to sign one.
    */
-  static async of({ url, token, jwtSecret, jwtAudience, data }: OperatorTarget): Promise<OperatorClient> {
+  static async of({ url, token, access, jwtSecret, jwtAudience, data }: OperatorTarget): Promise<OperatorClient> {
     let signedWith: string | null = null
     const signed = async () => {
       // Only now, because reading wrangler.toml takes a second.
@@ -201,10 +179,10 @@ export class OperatorClient {
       const audience = jwtAudience ?? textOf(given, 'JWT_AUDIENCE') ?? DEFAULT_AUDIENCE
       return signToken({ sub: 'operator', ttlSeconds: TOKEN_SECONDS, claims: { operator: true } }, secret, audience)
     }
+    if (token === undefined && jwtSecret === undefined && access !== null) return new OperatorClient(url, access, null)
     const used = token === '-' ? await tokenFromInput(process.stdin) : (token ?? (await signed()))
-    if (!/^[\x21-\x7e]+$/.test(used))
-      throw new UsageError('the token has characters that no token has: is it complete?')
-    return new OperatorClient(url, used, signedWith)
+    if (!TOKEN_TEXT.test(used)) throw new UsageError('the token has characters that no token has: is it complete?')
+    return new OperatorClient(url, { authorization: `Token ${used}`, ...access }, signedWith)
   }
 
   /** Throws Refused for an error of the server, UsageError when there is no server. */
@@ -218,7 +196,7 @@ export class OperatorClient {
       method,
       // A page of another origin cannot say these without asking first, and is told no.
       headers: {
-        authorization: `Token ${this.#token}`,
+        ...this.#credentials,
         'x-rockpool-admin': '1',
         'content-type': 'application/json',
         ...headers,

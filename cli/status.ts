@@ -1,6 +1,7 @@
 import type { OperatorStatus } from '../protocol/messages/status.ts'
 import type { Paint } from './frame.ts'
-import { OperatorClient, operatorOptions, Refused, type OperatorOptions } from './operator.ts'
+import { OperatorClient, operatorOptions, type OperatorOptions } from './operator.ts'
+import { Refused } from './refused.ts'
 import { UsageError } from './problem.ts'
 import type { Terminal } from './progress.ts'
 import { reportOf, type Report } from './status-report.ts'

@@ -1,6 +1,7 @@
 import type { Difference, VerifyAnswer, VerifyStatus } from '../protocol/verification.ts'
 import { printable } from './frame.ts'
-import { OperatorClient, operatorOptions, Refused } from './operator.ts'
+import { OperatorClient, operatorOptions } from './operator.ts'
+import { Refused } from './refused.ts'
 import { UsageError } from './problem.ts'
 import { bar, count, meter, poll, type Terminal } from './progress.ts'
 

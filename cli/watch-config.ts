@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { unwatchFile, watchFile } from 'node:fs'
 import type { DeployAnswer } from '../protocol/messages/admin.ts'
 import { namesOf } from './deploy-text.ts'
-import { AS_YAML, OperatorClient, Refused } from './operator.ts'
+import { AS_YAML, OperatorClient } from './operator.ts'
+import { Refused } from './refused.ts'
 
 /** The file is polled because editors write in several ways, and polling sees all of them. */
 const LOOK_MS = 300
@@ -42,7 +43,7 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say, take
   }
   const deploy = async (yaml: string): Promise<void> => {
     try {
-      const client = await OperatorClient.of({ url, token: undefined, jwtSecret, jwtAudience, data: '' })
+      const client = await OperatorClient.of({ url, token: undefined, access: null, jwtSecret, jwtAudience, data: '' })
       const { config, difference } = await client.ask<DeployAnswer>('PUT', 'sync-config?force=1', yaml, AS_YAML)
       const { changed, again, added, removed } = namesOf(difference.definitions)
       const marked = { '~': changed, '+': [...again, ...added], '-': removed }
