@@ -28,6 +28,15 @@ const SCANS: Record<string, readonly string[]> = {
     'SELECT due FROM jobs ORDER BY due LIMIT 1',
     // Tenants whose replicator has not been told of a revocation yet: as a rule none.
     'SELECT due FROM telling ORDER BY due LIMIT 1',
+    // A row for each tenant that reported. Once, when the object starts or a day begins.
+    'SELECT total(dollars) AS dollars, total(excused) AS excused FROM spending WHERE day = ?',
+    'DELETE FROM spending WHERE day <> ? AND tenant NOT IN (SELECT name FROM tenants)',
+    // One row.
+    'SELECT told, next FROM spending_day WHERE day = ?',
+    // When an operator asks.
+    'SELECT * FROM spending WHERE day = ? ORDER BY dollars DESC, tenant LIMIT ?',
+    // When a tenant is paused: at 90 percent of the budget, and after each further one.
+    'SELECT tenant, CASE WHEN hour = ? THEN this_hour + last_hour WHEN hour = ? - 1 THEN this_hour ELSE 0 END AS lately FROM spending WHERE day = ? AND paused = 0 AND spared = 0 AND lately > 0 ORDER BY lately DESC LIMIT 1',
   ],
   replicator: [
     // Once, when the object starts; all are small: the outbox is what has not been answered yet, and 16 rows.

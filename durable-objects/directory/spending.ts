@@ -102,7 +102,8 @@ export class Spending {
     today.dollars += used
     today.excused += excused
     this.#write(tenant, today.day, row)
-    const chosen = this.#choose(today, budget, hour)
+    // Whoever used something that counts may be chosen. So the table is looked through only when somebody is.
+    const chosen = used > excused ? this.#choose(today, budget, hour) : null
     const reached = TOLD.findLast((percent) => today.dollars >= (budget * percent) / 100) ?? 0
     const isNews = reached > today.told
     if (isNews) today.told = reached
@@ -155,15 +156,12 @@ export class Spending {
   #choose(today: Day, budget: number, hour: number): string | null {
     const counted = today.dollars - today.excused
     if (counted < PAUSE * budget || counted < today.next) return null
-    const lately = 'CASE WHEN hour = ? THEN this_hour + last_hour WHEN hour = ? - 1 THEN this_hour ELSE 0 END'
     const [found] = this.#db.all(
-      `SELECT tenant FROM spending WHERE day = ? AND paused = 0 AND spared = 0 AND ${lately} > 0
-       ORDER BY ${lately} DESC LIMIT 1`,
+      `SELECT tenant, CASE WHEN hour = ? THEN this_hour + last_hour WHEN hour = ? - 1 THEN this_hour ELSE 0 END AS lately
+       FROM spending WHERE day = ? AND paused = 0 AND spared = 0 AND lately > 0 ORDER BY lately DESC LIMIT 1`,
+      hour,
+      hour,
       today.day,
-      hour,
-      hour,
-      hour,
-      hour,
     )
     if (found === undefined) return null
     const tenant = String(found.tenant)

@@ -160,7 +160,8 @@ export class DirectoryStore {
 
   /** When an active tenant is to be heard of next. Of others nothing is expected. */
   heard(tenant: string, due: number): void {
-    this.#db.run('UPDATE due SET at = ?1 WHERE tenant = ?2 AND at <> ?1', Math.ceil(due), tenant)
+    const at = Math.ceil(due)
+    this.#db.run('UPDATE due SET at = ? WHERE tenant = ? AND at <> ?', at, tenant, at)
   }
 
   /**
