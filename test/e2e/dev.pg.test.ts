@@ -243,7 +243,11 @@ describe('rockpool dev', () => {
       }
       const { token } = z.object({ token: z.string() }).parse(await post('/api/token', { user: 'alice' }))
       const put = { op: 'put', table: 'lists', id: crypto.randomUUID(), data: { name: 'Over TLS', owner_id: 'alice' } }
-      expect(await post('/api/upload', { client_id: 'c', transaction_id: 1, ops: [put] }, token)).toEqual({ ok: true })
+      const transaction = { id: crypto.randomUUID(), seq: 1, made_at: new Date().toISOString(), ops: [put] }
+      const upload = { client_id: 'c', answered: 0, transactions: [transaction] }
+      expect(await post('/api/upload', upload, token)).toMatchObject({
+        verdicts: [{ id: transaction.id, result: 'accepted' }],
+      })
       expect(await sql`select name from lists where id = ${put.id}`).toEqual([{ name: 'Over TLS' }])
       const connections =
         await sql`select distinct ssl, version from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'edge'`
