@@ -218,15 +218,32 @@ test('a page that is kept for the back button lets another tab own the database,
   await follow(a)
   await insert(a, '1')
   const b = await open()
-  await a.goto(`${service.url}/blank`)
-  expect(await insert(b, '2')).toBe('ok')
-  await a.evaluate(() => history.back())
-  await until('the page of before', async () => (await a.evaluate(() => 'rockpool' in window)) === true, 10)
-  // It is the same page, and not a new one.
-  expect(await a.evaluate(() => window.rockpool.shown.length)).toBeGreaterThan(0)
-  await until('what came meanwhile', async () => (await shown(a)).length === 2, 10)
-  expect(await insert(a, '3')).toBe('ok')
-  expect(await ids(b)).toEqual(['1', '2', '3'])
+  const expected = ['1']
+  const reasons: unknown[] = []
+  // Chromium keeps a page or not, as it likes: a busy machine is a reason not to.
+  for (let isKept = false; !isKept;) {
+    expected.push(String(expected.length + 1))
+    await a.goto(`${service.url}/blank`)
+    expect(await insert(b, expected.at(-1) ?? '')).toBe('ok')
+    await a.evaluate(() => history.back())
+    await until('the page of before', async () => (await a.evaluate(() => 'rockpool' in window)) === true, 10)
+    // It is the same page, and not a new one.
+    isKept = await a.evaluate(() => window.rockpool.shown.length > 0)
+    if (isKept) break
+    reasons.push(
+      await a.evaluate(() => {
+        const [entry] = performance.getEntriesByType('navigation')
+        return JSON.stringify((entry as { notRestoredReasons?: unknown } | undefined)?.notRestoredReasons)
+      }),
+    )
+    expect(reasons.length, String(reasons)).toBeLessThan(5)
+    await a.evaluate(() => window.rockpool.open())
+    await follow(a)
+  }
+  if (process.env.ROCKPOOL_LOG) console.log('not kept', reasons)
+  await until('what came meanwhile', async () => (await shown(a)).length === expected.length, 10)
+  expect(await insert(a, 'last')).toBe('ok')
+  expect(await ids(b)).toEqual([...expected, 'last'])
 })
 
 test('a frozen page lets go of the database, and comes back to it', async () => {
