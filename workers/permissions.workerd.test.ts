@@ -255,15 +255,15 @@ describe('permissions', () => {
     expect(touched).toEqual([])
   })
 
-  test('the audit names the key', async () => {
-    const revoke = { body: '{"user":"u7"}' }
+  test('the audit names the key, and the address', async () => {
+    const revoke = { body: '{"user":"u7"}', headers: { 'cf-connecting-ip': '2001:db8::7' } }
     await send('POST', '/admin/tenants/acme/revoke', await signed('write:acme'), revoke)
     await send('POST', '/t/acme/admin/unrevoke', await signed('write'), revoke)
     const { data } = await send('GET', '/admin/audit?limit=2', await signed('data'))
     expect(data).toMatchObject({
       entries: [
-        { by: 'ann', key: 'write', action: 'unrevoke', tenant: 'acme' },
-        { by: 'ann', key: 'write:acme', action: 'revoke', tenant: 'acme' },
+        { by: 'ann', key: 'write', from: '2001:db8::7', action: 'unrevoke', tenant: 'acme' },
+        { by: 'ann', key: 'write:acme', from: '2001:db8::7', action: 'revoke', tenant: 'acme' },
       ],
     })
   })

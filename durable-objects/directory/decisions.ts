@@ -35,7 +35,11 @@ const conflict = (message: string, status?: number) =>
   new RockpoolError('ROCKPOOL_TENANT_CONFLICT', message, status === undefined ? {} : { status })
 
 /** Only these members, and no key that is not known. */
-export const asker = ({ by, key }: Asker): Asker => ({ by, ...(key !== undefined && { key }) })
+export const asker = ({ by, key, from }: Asker): Asker => ({
+  by,
+  ...(key !== undefined && { key }),
+  ...(from !== undefined && { from }),
+})
 
 export interface Put extends Asker, Pick<PutRequest, 'name' | 'ifMatch' | 'reuse'> {
   change: TenantChange
@@ -186,14 +190,14 @@ export function setState(
 export function revoke(
   store: DirectoryStore,
   untold: Untold,
-  { name, change, key }: { name: string; change: RevocationChange; key?: string | undefined },
+  { name, change, ...rest }: Omit<Asker, 'by'> & { name: string; change: RevocationChange },
   now: Date,
 ): number {
   return store.transaction(() => {
     if (known(store, name).record.state === 'deleting')
       throw conflict(`the tenant ${name} is being deleted, and refuses every token`)
     const { of, value } = change.kind === 'revoke' ? change.revocation : change.subject
-    const entry = { at: now.toISOString(), ...asker({ by: change.by, key }), action: change.kind, tenant: name }
+    const entry = { at: now.toISOString(), ...asker({ ...rest, by: change.by }), action: change.kind, tenant: name }
     store.note({ ...entry, details: `${of} ${value}` })
     return untold.add(name, change, now.getTime())
   })

@@ -174,7 +174,7 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
   }
 
   async revoke(
-    request: Versioned & { name: string; change: RevocationChange; key?: string | undefined },
+    request: Versioned & Omit<Asker, 'by'> & { name: string; change: RevocationChange },
   ): Promise<RevocationOutcome> {
     checkVersion(request)
     const { name } = request

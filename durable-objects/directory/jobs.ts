@@ -42,7 +42,7 @@ export interface JobPorts {
 
 export const newJob = (
   state: Standing,
-  { version, by, key, keepSource, now }: Asker & { version: number; keepSource: boolean; now: number },
+  { version, keepSource, now, ...asker }: Asker & { version: number; keepSource: boolean; now: number },
 ): Job => ({
   state,
   version,
@@ -51,8 +51,7 @@ export const newJob = (
   removed: 0,
   left: null,
   keepSource,
-  by,
-  key,
+  ...asker,
   since: now,
   due: now,
   failures: 0,

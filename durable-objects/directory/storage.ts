@@ -84,6 +84,7 @@ const entryShape = z.object({
   at: z.string(),
   by: z.string(),
   key: z.string().optional(),
+  from: z.string().optional(),
   action: z.string(),
   tenant: z.string(),
   details: z.string().optional(),

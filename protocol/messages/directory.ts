@@ -95,7 +95,7 @@ export interface DirectoryRpc {
    * ROCKPOOL_TENANT when there is no such tenant, ROCKPOOL_TENANT_CONFLICT when it is being deleted or has too many.
    */
   revoke(
-    request: Versioned & { name: string; change: RevocationChange; key?: string | undefined },
+    request: Versioned & Omit<Asker, 'by'> & { name: string; change: RevocationChange },
   ): Promise<RevocationOutcome>
   /** Returns changes of revocations that a tenant's objects have not been told of, and why. */
   untold(request: Versioned & { name: string }): Promise<{ changes: RevocationChange[]; error: string | null }>
@@ -140,6 +140,8 @@ export interface Asker {
   by: string
   /** What vouched for that: see `Operator`. An earlier version does not say it. */
   key?: string | undefined
+  /** The address from which the request came, where the platform says it. */
+  from?: string | undefined
 }
 
 export interface SetStateRequest extends Versioned, Asker {

@@ -29,7 +29,7 @@ interface Asked extends Asker {
  */
 export async function changeTenant(
   env: Environment,
-  { name, change, ifMatch, reuse, by, key }: Asked,
+  { name, change, ifMatch, reuse, ...asker }: Asked,
 ): Promise<string> {
   const before =
     ifMatch === 'absent' ? null : await askDirectory(env, (directory) => directory.record({ v: MESSAGE_VERSION, name }))
@@ -56,8 +56,7 @@ export async function changeTenant(
     ifMatch,
     reuse,
     identities: JSON.stringify(identities),
-    by,
-    key,
+    ...asker,
   }
   const { record } = await askDirectory(env, (directory) => directory.put(asked))
   storedTenants(env)?.changed(name)

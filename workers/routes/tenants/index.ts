@@ -2,7 +2,7 @@ import { Hono } from 'hono'
 import type { Context, MiddlewareHandler } from 'hono'
 import type { Environment } from '../../../durable-objects/environment.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { Asker, SetStateRequest, TenantJob } from '../../../protocol/messages/directory.ts'
+import type { SetStateRequest, TenantJob } from '../../../protocol/messages/directory.ts'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askDirectory, directoryOf, storedTenants } from '../../../tenants/of-environment.ts'
 import { deploymentOperator } from '../../auth/asker.ts'
@@ -15,7 +15,7 @@ import { changeTenant } from './change.ts'
 import { openApi } from '../openapi/document.ts'
 import { checkNeeds } from '../needs.ts'
 import { refuseForeignPages } from '../own-page.ts'
-import { revoking } from './revoke.ts'
+import { askerOf, revoking } from './revoke.ts'
 import { auditQuery, changeBody, deleteBody, listQuery, noBody, rekeyBody, spendingQuery } from './shapes.ts'
 
 interface DeploymentContext {
@@ -181,12 +181,6 @@ function wakeSoon(c: Context<DeploymentContext>, name: string): void {
     await askReplicator(c.env, tenant, (replicator) => replicator.wake({ v: MESSAGE_VERSION, changed: true }))
   }
   c.executionCtx.waitUntil(wake().catch((error: unknown) => console.warn(`the tenant ${name} was not woken`, error)))
-}
-
-/** Who asks, for the audit. */
-function askerOf(c: Context<DeploymentContext>): Asker {
-  const { by, key } = c.var.operator
-  return { by, key }
 }
 
 /** Throws PSYNC_S2001. */

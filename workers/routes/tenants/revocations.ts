@@ -1,6 +1,6 @@
 import type { Environment } from '../../../durable-objects/environment.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { RevocationOutcome } from '../../../protocol/messages/directory.ts'
+import type { Asker, RevocationOutcome } from '../../../protocol/messages/directory.ts'
 import type { RevocationChange } from '../../../protocol/messages/replicator.ts'
 import { REVOKED_BY, type Revocation, type Subject } from '../../../protocol/revocations.ts'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
@@ -66,11 +66,11 @@ export async function changeRevocations(
   env: Environment,
   tenant: string,
   change: RevocationChange,
-  key: string,
+  asker: Omit<Asker, 'by'>,
 ): Promise<RevocationOutcome> {
   const v = MESSAGE_VERSION
   if ((await storedTenants(env)?.has(tenant)) ?? false)
-    return askDirectory(env, (directory) => directory.revoke({ v, name: tenant, change, key }), TELLING_MS)
+    return askDirectory(env, (directory) => directory.revoke({ v, name: tenant, change, ...asker }), TELLING_MS)
   const placed = await directoryOf(env).find(tenant, 'whatever')
   const { streams } = await answered(() => replicatorStub(env, placed).revoke({ v, ...change }), TELLING_MS)
   return { streams, told: true, error: null }

@@ -1,6 +1,6 @@
 import { Hono, type Context, type Env } from 'hono'
 import type { Environment } from '../../../durable-objects/environment.ts'
-import type { RevocationOutcome } from '../../../protocol/messages/directory.ts'
+import type { Asker, RevocationOutcome } from '../../../protocol/messages/directory.ts'
 import type { Operator } from '../../auth/permissions.ts'
 import { readJson, validated } from '../../stream/body.ts'
 import { changeRevocations, revocationOf, revocationsOf, shown, subjectOf } from './revocations.ts'
@@ -9,6 +9,13 @@ import { revocationsQuery, revokeBody, subjectBody } from './shapes.ts'
 interface Operators extends Env {
   Bindings: Environment
   Variables: { operator: Operator }
+}
+
+/** Who asks, for the audit. */
+export function askerOf<E extends Operators>(c: Context<E>): Asker {
+  const { by, key } = c.var.operator
+  const from = c.req.header('cf-connecting-ip')
+  return { by, key, ...(from !== undefined && { from }) }
 }
 
 /**
@@ -21,14 +28,14 @@ export function revoking<E extends Operators>(tenantOf: (c: Context<E>) => strin
     const tenant = tenantOf(c)
     const body = validated(revokeBody, await readJson(c.req.raw))
     const revocation = await revocationOf(c.env, tenant, body)
-    const { by, key } = c.var.operator
-    const outcome = await changeRevocations(c.env, tenant, { kind: 'revoke', by, revocation }, key)
+    const { by, ...asker } = askerOf(c)
+    const outcome = await changeRevocations(c.env, tenant, { kind: 'revoke', by, revocation }, asker)
     return c.json({ data: { ...outcome, revocation: shown(revocation) } }, statusOf(outcome))
   })
   routes.post('/unrevoke', async (c) => {
     const subject = subjectOf(validated(subjectBody, await readJson(c.req.raw)))
-    const { by, key } = c.var.operator
-    const outcome = await changeRevocations(c.env, tenantOf(c), { kind: 'unrevoke', by, subject }, key)
+    const { by, ...asker } = askerOf(c)
+    const outcome = await changeRevocations(c.env, tenantOf(c), { kind: 'unrevoke', by, subject }, asker)
     return c.json({ data: outcome }, statusOf(outcome))
   })
   routes.get('/revocations', async (c) =>

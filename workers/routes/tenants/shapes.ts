@@ -139,6 +139,7 @@ export const auditShape = z.strictObject({
       at: time,
       by: z.string().describe('`sub` of the token'),
       key: z.string().optional().describe('the `kid` of its key, or its place in OPERATOR_KEYS'),
+      from: z.string().optional().describe('the address from which it was asked for'),
       action: z.string(),
       tenant: z.string(),
       details: z.string().optional(),
