@@ -10,6 +10,8 @@ import { edgeOver } from '../support/over-tls.ts'
 import { freePort, startPostgres } from '../support/postgres.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
+// The file is long because all of `rockpool dev` is tried over one data folder.
+
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 const children: ChildProcess[] = []
 
