@@ -1,3 +1,4 @@
+import type { Clients } from '../clients.ts'
 import { COUNTING, difference, rowsWritten, takeCounts, type Counts } from '../counts.ts'
 import { bill, storageDollars } from '../prices.ts'
 import { check, plural, size, type Bench, type Scenario } from '../scenario.ts'
@@ -61,6 +62,16 @@ async function counting(bench: Bench, world: World, work: () => Promise<void>): 
   }
 }
 
+const group = 'reader'
+
+/** One client is connected, and checks what it is sent. */
+async function follow(world: World): Promise<Clients> {
+  const clients = world.clients()
+  const list = [{ token: await world.token('reader'), clientId: 'reader' }]
+  await clients.call('open', { group, url: world.url, transport: 'native', clients: list, together: 1, verify: true })
+  return clients
+}
+
 async function oneAtATime(bench: Bench, statement: string, name: string, times: number): Promise<void> {
   await withWorld(
     bench,
@@ -68,17 +79,7 @@ async function oneAtATime(bench: Bench, statement: string, name: string, times: 
     async (world) => {
       await world.start()
       await world.serving()
-      const clients = world.clients()
-      const list = [{ token: await world.token('reader'), clientId: 'reader' }]
-      const group = 'reader'
-      await clients.call('open', {
-        group,
-        url: world.url,
-        transport: 'native',
-        clients: list,
-        together: 1,
-        verify: true,
-      })
+      const clients = await follow(world)
       const counts = await counting(bench, world, async () => {
         await clients.call('latencies', { group, databaseUrl: world.databaseUrl, statement, times })
       })
@@ -98,10 +99,7 @@ async function atARate(bench: Bench, windowMs: number, changes: number): Promise
   await withWorld(bench, { prepare, bindings, front: COUNTING }, async (world) => {
     await world.start()
     await world.serving()
-    const clients = world.clients()
-    const list = [{ token: await world.token('reader'), clientId: 'reader' }]
-    const group = 'reader'
-    await clients.call('open', { group, url: world.url, transport: 'native', clients: list, together: 1, verify: true })
+    const clients = await follow(world)
     const { ops } = await clients.call('totals', { group })
     const counts = await counting(bench, world, async () => {
       await world.sql.unsafe(`do $do$ declare start timestamptz := clock_timestamp(); begin for t in 1..${changes} loop
@@ -121,10 +119,7 @@ async function inTransactions(bench: Bench, transactions: number, buckets: numbe
   await withWorld(bench, { prepare, bindings: BINDINGS, front: COUNTING }, async (world) => {
     await world.start()
     await world.serving()
-    const clients = world.clients()
-    const list = [{ token: await world.token('reader'), clientId: 'reader' }]
-    const group = 'reader'
-    await clients.call('open', { group, url: world.url, transport: 'native', clients: list, together: 1, verify: true })
+    const clients = await follow(world)
     const statement = `${UPDATE.replace('id = ', '')} id between 1 and 100`
     const { ops } = await clients.call('totals', { group })
     const counts = await counting(bench, world, async () => {
