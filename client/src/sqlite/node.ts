@@ -4,12 +4,9 @@ import { checkSingle, mayRun, refused } from '../core/statements.ts'
 import type { SqlValue } from '../types.ts'
 import { Judge } from './judge.ts'
 import { KeptStatements } from './kept-statements.ts'
-import { RowHash } from './row-hash.ts'
-import type { ApplicationStatement, ComparedRows, Params, ResultColumn, Sqlite, Statement } from './sqlite.ts'
+import type { ApplicationStatement, Params, ResultColumn, Sqlite, Statement } from './sqlite.ts'
 
 const SQLITE_AUTH = 23
-
-const rowHash = new RowHash()
 
 /** `node:sqlite` as the core wants it. The caller has opened and set up the connection. */
 export function nodeSqlite(db: DatabaseSync): Sqlite {
@@ -48,11 +45,6 @@ export function nodeSqlite(db: DatabaseSync): Sqlite {
     return {
       run: (params) => judged(verdict, () => statement.run(params)),
       all: (params) => judged(verdict, () => statement.all(params)),
-      compared: (params, known) =>
-        compare(
-          judged(verdict, () => statement.all(params)),
-          known,
-        ),
       get isReadOnly() {
         return judges ? !verdict.writes : !writes(db, sql)
       },
@@ -99,19 +91,6 @@ function wrap(native: StatementSync): Statement {
     all: (params: Params = []) =>
       (native.all(...params.map(widened)) as unknown as SqlValue[][]).map((row) => row.map(narrowed)),
   }
-}
-
-/** `node:sqlite` reads every row as a whole. */
-function compare(all: readonly SqlValue[][], known: (hash: number) => boolean): ComparedRows {
-  const result: ComparedRows = { hashes: [], rows: new Map() }
-  for (const row of all) {
-    rowHash.begin()
-    for (const value of row) rowHash.value(value)
-    const hash = rowHash.end()
-    result.hashes.push(hash)
-    if (!result.rows.has(hash) && !known(hash)) result.rows.set(hash, row)
-  }
-  return result
 }
 
 /** node:sqlite binds every number as a real (24.21): a column that converts nothing would hold 1.0. */

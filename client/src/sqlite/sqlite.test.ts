@@ -204,31 +204,6 @@ describe.each(CONNECTIONS)('%s', (_, open) => {
     db.close()
   })
 
-  test('rows are compared by all of their values and their kinds, and only new ones are read', () => {
-    const db = open()
-    db.exec('CREATE TABLE t (n INTEGER PRIMARY KEY, value)')
-    const all = [...VALUES, 'n', '0', '1', '1.5', 'a', new Uint8Array([97]), new Uint8Array([48])]
-    for (const [n, value] of all.entries()) db.prepare('INSERT INTO t VALUES (?, ?)').run([n, value])
-    const statement = db.prepareForApplication('SELECT value FROM t ORDER BY n')
-    const { hashes, rows } = statement.compared([], () => false)
-    expect(new Set(hashes).size).toBe(all.length)
-    expect(hashes.map((hash) => rows.get(hash))).toEqual(all.map((value) => [value]))
-    db.prepare('UPDATE t SET value = ? WHERE n = 3').run(['new'])
-    const known = new Set(hashes)
-    const next = statement.compared([], (hash) => known.has(hash))
-    expect([...next.rows.values()]).toEqual([['new']])
-    expect(next.hashes.filter((hash, at) => hash !== hashes[at])).toEqual([...next.rows.keys()])
-    // Where one value ends and the next begins counts.
-    const pairs = db.prepareForApplication(
-      "SELECT * FROM (VALUES ('a', 'bc'), ('ab', 'c'), ('abc', ''), ('', 'abc'), ('abc', NULL), (NULL, 'abc'))",
-    )
-    expect(new Set(pairs.compared([], () => false).hashes).size).toBe(6)
-    // Twice the same row is one that is read.
-    const twice = db.prepareForApplication("SELECT * FROM (VALUES ('a'), ('a'))").compared([], () => false)
-    expect([twice.hashes.length, twice.rows.size]).toEqual([2, 1])
-    db.close()
-  })
-
   test('a statement knows the columns of a table that has changed', () => {
     const db = open()
     db.exec('CREATE TABLE t (a); INSERT INTO t VALUES (1)')

@@ -29,19 +29,6 @@ export interface ApplicationStatement extends Statement {
   readonly sources: Sources | null
   /** They change with the schema. */
   columns(): ResultColumn[]
-  /**
-   * Runs it for somebody who has its rows of before. `known` is asked once for each row, by its hash, until it says no:
-   * only such a row is read.
-   */
-  compared(params: Params, known: (hash: number) => boolean): ComparedRows
-}
-
-/** A result of which only new rows were read. */
-export interface ComparedRows {
-  /** 53 bits of each row, in order. Equal rows have equal ones, on one platform. */
-  hashes: number[]
-  /** Those that were not known, by their hashes. */
-  rows: Map<number, SqlValue[]>
 }
 
 /** A synchronous connection: the only thing that the core needs of its platform. */

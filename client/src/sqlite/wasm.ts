@@ -3,9 +3,8 @@ import { checkSingle, refused } from '../core/statements.ts'
 import type { SqlValue } from '../types.ts'
 import { Judge } from './judge.ts'
 import { KeptStatements } from './kept-statements.ts'
-import { RowHash } from './row-hash.ts'
 import { Scratch } from './scratch.ts'
-import type { ApplicationStatement, ComparedRows, Params, Sqlite, Statement } from './sqlite.ts'
+import type { ApplicationStatement, Params, Sqlite, Statement } from './sqlite.ts'
 
 // SQLite's wasm build by its raw functions. The file is long because all of it is one connection.
 
@@ -71,7 +70,6 @@ export function wasmSqlite(
   const own = new KeptStatements<Statement>()
   const applications = new KeptStatements<ApplicationStatement>()
   const scratch = new Scratch(wasm)
-  const rowHash = new RowHash()
   let judge: Judge | null = null
   let interrupts: (() => boolean) | null = null
   let ran = 0
@@ -185,34 +183,8 @@ export function wasmSqlite(
     }
   }
 
-  function readRow(statement: StmtPtr): SqlValue[] {
-    return Array.from({ length: raw.sqlite3_column_count(statement) }, (_, at) => read(statement, at))
-  }
-
-  /** By the bytes of its values as they lie there. */
-  function hashRow(statement: StmtPtr, columns: number): number {
-    rowHash.begin()
-    for (let at = 0; at < columns; at++) {
-      const type = raw.sqlite3_column_type(statement, at)
-      if (type === 5) rowHash.nothing()
-      else if (type <= 2) {
-        const value = raw.sqlite3_column_double(statement, at)
-        // An integer beyond 2^53 is rounded by that.
-        if (type === 2 || Number.isSafeInteger(value)) rowHash.number(value)
-        else rowHash.bigint(raw.sqlite3_column_int64(statement, at))
-      } else if (type === 3) {
-        const from = raw.sqlite3_column_text(statement, at)
-        rowHash.utf8(wasm.heap8u(), from, raw.sqlite3_column_bytes(statement, at))
-      } else {
-        const from = raw.sqlite3_column_blob(statement, at)
-        rowHash.blob(wasm.heap8u(), from, raw.sqlite3_column_bytes(statement, at))
-      }
-    }
-    return rowHash.end()
-  }
-
   /** Runs it to its end, and forgets what was bound. */
-  function run(statement: StmtPtr, params: Params, row: () => unknown): void {
+  function run(statement: StmtPtr, params: Params, row: () => void): void {
     if (++ran % WATCHED_STATEMENTS === 0) options.watch?.()
     try {
       bind(statement, params)
@@ -234,7 +206,9 @@ export function wasmSqlite(
       all(params = []) {
         const rows: SqlValue[][] = []
         // SQLite may compile it again, with other columns, when it runs.
-        run(pointer, params, () => rows.push(readRow(pointer)))
+        run(pointer, params, () => {
+          rows.push(Array.from({ length: raw.sqlite3_column_count(pointer) }, (_, at) => read(pointer, at)))
+        })
         return rows
       },
     }
@@ -269,16 +243,6 @@ export function wasmSqlite(
     return {
       run: (params) => judged(verdict, () => statement.run(params)),
       all: (params) => judged(verdict, () => statement.all(params)),
-      compared: (params, known) =>
-        judged(verdict, () => {
-          const result: ComparedRows = { hashes: [], rows: new Map() }
-          run(pointer, params, () => {
-            const hash = hashRow(pointer, raw.sqlite3_column_count(pointer))
-            result.hashes.push(hash)
-            if (!result.rows.has(hash) && !known(hash)) result.rows.set(hash, readRow(pointer))
-          })
-          return result
-        }),
       get isReadOnly() {
         return !verdict.writes
       },

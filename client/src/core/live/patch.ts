@@ -1,4 +1,5 @@
 import type { SqlValue } from '../../types.ts'
+import { hash } from '../store/hash.ts'
 
 // What of a result has changed, from one run of its query to the next. Whoever shows it keeps the rows; here only their
 // hashes are kept.
@@ -15,37 +16,18 @@ export type Patch = readonly Segment[]
 /** 53 bits of each row. */
 export type Hashes = readonly number[]
 
-/**
- * Which rows of a new result, asked for in its order, were in the one before. Each of those answers for one row: of
- * rows that are there more often than before the others are new.
- */
-export function knownOf(before: Hashes): (hash: number) => boolean {
-  let at = 0
-  let rest: Map<number, number> | null = null
-  return (hash) => {
-    // Most results begin as they did.
-    if (rest === null && before[at] === hash) {
-      at++
-      return true
-    }
-    rest ??= counted(before.slice(at))
-    const count = rest.get(hash) ?? 0
-    rest.set(hash, count - 1)
-    return count > 0
-  }
+export const hashesOf = (rows: readonly RawRow[]): number[] => rows.map((row) => hash(row.map(tagged).join('')))
+
+/** Values of different types or borders never make the same text. */
+function tagged(value: SqlValue): string {
+  if (value === null) return 'n'
+  if (typeof value === 'string') return `s${value.length}:${value}`
+  if (value instanceof Uint8Array) return `b${value.length}:${value.join()}`
+  return `${typeof value === 'bigint' ? 'i' : Number.isInteger(value) ? 'i' : 'r'}${value};`
 }
 
-function counted(hashes: Hashes): Map<number, number> {
-  const counts = new Map<number, number>()
-  for (const hash of hashes) counts.set(hash, (counts.get(hash) ?? 0) + 1)
-  return counts
-}
-
-/**
- * Null: nothing has changed. A row that has moved counts as one that was there, so its content is not sent again.
- * `rows`: the others, by hash.
- */
-export function diff(before: Hashes, after: Hashes, rows: ReadonlyMap<number, RawRow>): Patch | null {
+/** Null: nothing has changed. A row that has moved counts as one that was there, so its content is not sent again. */
+export function diff(before: Hashes, after: Hashes, rows: readonly RawRow[]): Patch | null {
   let head = 0
   while (head < before.length && head < after.length && before[head] === after[head]) head++
   if (head === before.length && head === after.length) return null
@@ -62,9 +44,8 @@ export function diff(before: Hashes, after: Hashes, rows: ReadonlyMap<number, Ra
   const segments: Segment[] = []
   keep(segments, 0, head)
   for (let at = head; at < after.length - tail; at++) {
-    const of = after[at] ?? 0
-    const from = places.get(of)?.pop()
-    if (from === undefined) add(segments, rowOf(of, rows))
+    const from = places.get(after[at] ?? 0)?.pop()
+    if (from === undefined) add(segments, rows[at] ?? [])
     else keep(segments, from, 1)
   }
   keep(segments, before.length - tail, tail)
@@ -82,17 +63,6 @@ function add(segments: Segment[], row: RawRow): void {
   const last = segments.at(-1)
   if (last && 'rows' in last) last.rows.push(row)
   else segments.push({ rows: [row] })
-}
-
-/** All rows of a result. */
-export const wholeOf = (hashes: Hashes, rows: ReadonlyMap<number, RawRow>): Patch => [
-  { rows: hashes.map((of) => rowOf(of, rows)) },
-]
-
-function rowOf(hash: number, rows: ReadonlyMap<number, RawRow>): RawRow {
-  const row = rows.get(hash)
-  if (row === undefined) throw new Error('a row of a live query was not read')
-  return row
 }
 
 /** The new result of the old one; rows that have not changed are the same objects. */

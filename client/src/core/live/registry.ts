@@ -1,8 +1,8 @@
 import type { Sources } from '../../sqlite/judge.ts'
-import type { ApplicationStatement, ComparedRows, Params, ResultColumn } from '../../sqlite/sqlite.ts'
+import type { ApplicationStatement, Params, ResultColumn } from '../../sqlite/sqlite.ts'
 import { guarded } from '../listeners.ts'
 import { ProblemError } from '../problem.ts'
-import { diff, knownOf, wholeOf, type Hashes, type Patch } from './patch.ts'
+import { diff, hashesOf, type Hashes, type Patch } from './patch.ts'
 
 // Live queries: each runs again when a table that it reads has changed, once for all who follow it. They get what has
 // changed of its rows, and nothing when nothing has.
@@ -87,28 +87,21 @@ export class LiveRegistry {
       if (!statement.isReadOnly) throw new ProblemError('statement', 'a live query only reads')
       // Before it runs: what it reads is known also when it fails.
       query.sources = statement.sources
-      // Who is new gets every row.
-      const known = query.fresh.size === 0 ? knownOf(query.hashes ?? []) : () => false
-      let result = statement.compared(query.params, known)
+      const rows = statement.all(query.params)
       const columns = statement.columns()
-      const shape = JSON.stringify(columns)
-      if (shape !== query.columns && query.fresh.size === 0) result = statement.compared(query.params, () => false)
-      return this.#publish(query, result, columns, shape)
+      return this.#publish(query, rows, columns)
     } catch (error) {
       this.#failed(query, error)
       return []
     }
   }
 
-  #publish(
-    query: Followed,
-    { hashes, rows }: ComparedRows,
-    columns: readonly ResultColumn[],
-    shape: string,
-  ): LiveListener[] {
+  #publish(query: Followed, rows: Parameters<typeof hashesOf>[0], columns: readonly ResultColumn[]): LiveListener[] {
+    const hashes = hashesOf(rows)
+    const shape = JSON.stringify(columns)
     const isNew = query.hashes === null || shape !== query.columns
     const patch = isNew ? null : diff(query.hashes ?? [], hashes, rows)
-    const whole: Patch = isNew || query.fresh.size > 0 ? wholeOf(hashes, rows) : []
+    const whole: Patch = [{ rows: [...rows] }]
     const patched: LiveListener[] = []
     for (const listener of [...query.listeners]) {
       const isFresh = isNew || query.fresh.has(listener)
