@@ -6,8 +6,8 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite'
 
 // The file is long because both forms and what measures them are compared line by line.
 //
-// What row state costs with random keys: as the table that it is, and as sorted runs, which it could be. Processor time
-// for a row, as the number of rows grows. `node bench/row-state.ts table|runs ROWS [ascending]`
+// Measures what row state costs with random keys: in the table of today, and in sorted runs, which are not built. It
+// prints processor time for a row, as the number of rows grows. `node bench/row-state.ts table|runs ROWS [ascending]`
 //
 // Runs: a slice of a copy is sorted and stored as blocks of 8 KB. Small batches stay in memory, with a row of a log
 // each, until there are 40,000 rows of them. Eight runs of one size are merged into one of the next. Of each run memory

@@ -153,7 +153,7 @@ export const AS_YAML: AskOptions = { headers: { 'content-type': 'application/yam
 /** Calls `/admin`. */
 export class OperatorClient {
   readonly #url: string
-  /** What says who asks. */
+  /** The headers that say who asks: a token, a service token of Access, or both. */
   readonly #credentials: Readonly<Record<string, string>>
   readonly #signedWith: string | null
 

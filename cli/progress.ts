@@ -1,4 +1,4 @@
-import { type OperatorClient } from './operator.ts'
+import type { OperatorClient } from './operator.ts'
 import { Refused } from './refused.ts'
 
 /** Where a command writes, and whether it can ask questions. */

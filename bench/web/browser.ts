@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { devicePid } from '../../test/support/browser.ts'
 
-// What a browser with a profile uses, as the machine counts it.
+// Processor time and disk space that a browser with a profile uses, as the machine counts them.
 
 /** Seconds of processor time of the browser and all its processes. */
 export function processorSeconds(profile: string): number {

@@ -1,4 +1,4 @@
-// What the bench calls in a page, whichever client it has. Times are in milliseconds.
+// The bench calls these functions in a page, whichever client the page has. Times are in milliseconds.
 
 export interface Client {
   connect(): Promise<void>

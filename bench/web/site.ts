@@ -6,7 +6,7 @@ import { powersyncWorkers } from '../../test/scenarios/web.ts'
 const TYPES: Record<string, string> = { '.js': 'text/javascript', '.wasm': 'application/wasm' }
 
 export interface WebSite {
-  /** Of the page of a client. */
+  /** The address of the page of a client. */
   url(client: 'ours' | 'theirs', edge: string, user: string): string
   close(): Promise<void>
 }

@@ -221,15 +221,14 @@ test('a page that is kept for the back button lets another tab own the database,
   const expected = ['1']
   const reasons: unknown[] = []
   // Chromium keeps a page or not, as it likes: a busy machine is a reason not to.
-  for (let isKept = false; !isKept;) {
+  for (;;) {
     expected.push(String(expected.length + 1))
     await a.goto(`${service.url}/blank`)
     expect(await insert(b, expected.at(-1) ?? '')).toBe('ok')
     await a.evaluate(() => history.back())
     await until('the page of before', async () => (await a.evaluate(() => 'rockpool' in window)) === true, 10)
     // It is the same page, and not a new one.
-    isKept = await a.evaluate(() => window.rockpool.shown.length > 0)
-    if (isKept) break
+    if (await a.evaluate(() => window.rockpool.shown.length > 0)) break
     reasons.push(
       await a.evaluate(() => {
         const [entry] = performance.getEntriesByType('navigation')

@@ -3,7 +3,7 @@ import { CLOSE_RECONNECT, CLOSE_UNAUTHORIZED, type ComparingLine } from '../../.
 import { ProblemError } from './problem.ts'
 import { whyNotOpened } from './probe.ts'
 
-/** What is used of a WebSocket. */
+/** The part of a WebSocket that the client uses. */
 export interface Socket {
   readonly readyState: number
   onopen: (() => void) | null
@@ -154,7 +154,7 @@ export class Connection {
   }
 }
 
-/** Its handlers are given more than is used of it, which the compiler does not take for less. */
+/** A WebSocket passes its handlers whole events. The compiler does not accept that in place of the parts we use. */
 const openWebSocket: OpenSocket = (url) => new WebSocket(url) as Socket
 
 function parse(text: string): SyncLine | ComparingLine | { error: { code: string; message: string } } {

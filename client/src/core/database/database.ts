@@ -57,7 +57,7 @@ const FRAME_MS = 16
  * beginning.
  */
 const FLUSH_MS = 250
-/** Whether something unsent is in danger is looked at so often. */
+/** How often the database looks whether an unsent write is in danger. */
 const RISK_LOOK_MS = 60_000
 const SQLITE_INTERRUPT = 9
 /** Space that a line may need, with its indexes. */
@@ -82,7 +82,7 @@ export interface DatabaseOptions {
   isEvicted?: boolean
   /** Of the sync service. */
   url: string
-  /** How it is reached. Default: a WebSocket. */
+  /** Opens the connection to it. Default: a WebSocket. */
   socket?: OpenSocket
   identify(): Promise<Identity>
   user?: string
